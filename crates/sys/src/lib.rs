@@ -1,0 +1,8 @@
+//! The ground: what `rustix` does not offer of the kernel's interface, behind safe functions.
+//!
+//! Rooms call `rustix` directly for what it has; a wrapper here exists only where `rustix` has
+//! none, or where several calls must be made in one order to be safe.
+
+pub mod bpf;
+pub mod netlink;
+pub mod seccomp;

@@ -1,0 +1,1 @@
+//! The seccomp(2) system call.
