@@ -108,7 +108,9 @@ impl Store {
 
     fn find_missing(&self, report: &mut RepairReport) -> Result<(), StoreError> {
         for layer in self.db().layers()? {
-            if !self.layers().tree(&layer).is_dir() {
+            let known = self.layers().identify(&layer.directory);
+            let whole = known.is_some_and(|(diff_id, _)| diff_id == layer.diff_id);
+            if !whole || !self.layers().tree(&layer).is_dir() {
                 report.missing.push(Missing::Layer(layer.diff_id));
             }
         }

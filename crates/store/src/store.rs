@@ -210,7 +210,8 @@ impl Store {
     }
 
     /// Removes the whole directory of a container, its root included. To be called when its row is
-    /// gone; one that is not there is success.
+    /// gone; one that is not there is success, and one that somebody has locked is left to a later
+    /// repair.
     pub fn remove_container_directory(&self, id: &str) -> Result<(), StoreError> {
         crate::snapshot::check_id(id)?;
         let path = self.root.join("containers");

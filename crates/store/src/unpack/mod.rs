@@ -11,6 +11,7 @@
 mod archive;
 mod directories;
 mod error;
+mod header;
 mod limits;
 mod metadata;
 mod pax;
