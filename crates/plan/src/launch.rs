@@ -66,6 +66,17 @@ pub struct RootPlan {
     pub lower: Vec<PathBuf>,
     pub upper: PathBuf,
     pub work: PathBuf,
+    pub durability: Durability,
+}
+
+/// What the writable layer is worth after a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// It outlives the workload's run.
+    Durable,
+    /// It goes with the workload (`--rm`): nothing need be written to disk.
+    Volatile,
 }
 
 /// How the workload reaches others.
