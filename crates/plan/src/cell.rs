@@ -106,9 +106,12 @@ pub trait Cell {
     ///
     /// # Errors
     /// Names what could not be removed.
-    fn destroy(self) -> Result<(), CellError>
-    where
-        Self: Sized;
+    fn destroy(&mut self) -> Result<(), CellError>;
+
+    /// What the user should know: limits that were clamped, controllers that are missing.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Pause and resume, where the level can.
     fn freezer(&self) -> Option<&dyn Freezer> {

@@ -1,9 +1,9 @@
 //! The launch plan: an OCI runtime specification plus what OCI has no word for.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxSeccomp, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::level::Level;
@@ -23,6 +23,8 @@ pub struct LaunchPlan {
     /// OCI runtime specification 1.2; `root.path` is not used, see `root`.
     pub spec: Spec,
     pub user: UserPlan,
+    /// Namespaces of other containers to live in; their paths are known at the start only.
+    pub joins: Vec<Join>,
     pub root: RootPlan,
     pub network: NetworkPlan,
     pub seccomp: SeccompPlan,
@@ -48,6 +50,14 @@ pub enum Trace {
     #[default]
     Off,
     On,
+}
+
+/// A namespace of another container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    pub namespace: LinuxNamespaceType,
+    /// The other container's id.
+    pub container: String,
 }
 
 /// Who the process runs as; names are looked up inside the root, when it is there.
@@ -97,26 +107,38 @@ pub enum NetworkPlan {
 pub struct Endpoint {
     /// The network's name: `bridge` is the default one.
     pub network: String,
-    /// The bridge's link name, which also names the nftables table.
+    /// The bridge's link name.
     pub bridge: String,
+    /// The nftables table that serves it.
+    pub table: String,
+    /// The network's address and the length of its prefix.
+    pub subnet4: (Ipv4Addr, u8),
+    /// A network of 64 bits.
+    pub subnet6: Option<Ipv6Addr>,
+    pub mtu: u32,
     pub mac: [u8; 6],
     pub address4: Ipv4Addr,
-    pub prefix4: u8,
-    pub gateway4: Ipv4Addr,
     pub address6: Option<Ipv6Addr>,
-    pub prefix6: u8,
-    pub gateway6: Option<Ipv6Addr>,
-    pub mtu: u32,
     pub ports: Vec<PublishedPort>,
 }
 
-/// One published port; ranges are spelled out.
+/// One port to be published; ranges of container ports are spelled out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
     pub protocol: Protocol,
     /// `None`: every address of the host, of both families.
-    pub host_address: Option<std::net::IpAddr>,
-    pub host_port: u16,
+    pub host_address: Option<IpAddr>,
+    /// First and last of the host ports that will do; `None`: any free one.
+    pub host_ports: Option<(u16, u16)>,
+    pub container_port: u16,
+}
+
+/// One published port as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortBinding {
+    pub protocol: Protocol,
+    /// The host's side; the unspecified address means every one of its family.
+    pub host: SocketAddr,
     pub container_port: u16,
 }
 
@@ -152,6 +174,8 @@ pub enum SeccompPlan {
 pub struct FilesPlan {
     /// The container's directory on the host; the files lie in it.
     pub directory: PathBuf,
+    /// Where compiled filters are kept between starts.
+    pub cache: PathBuf,
     /// Contents; `None` leaves the image's file alone.
     pub hosts: Option<String>,
     pub hostname: Option<String>,

@@ -2,10 +2,14 @@
 //! that each way of isolating a workload fulfils ([`Cell`]). Pure: nothing here touches the host.
 #![forbid(unsafe_code)]
 
+pub mod caps;
 pub mod cell;
+pub mod draw;
 pub mod host;
 pub mod launch;
 pub mod level;
+pub mod request;
+pub mod signal;
 pub mod stats;
 pub mod status;
 pub mod suite;

@@ -1,6 +1,7 @@
 //! What the keeper writes down about its workload: `status.json` in the container's directory,
 //! replaced atomically, written before the act it describes.
 
+use crate::launch::PortBinding;
 use serde::{Deserialize, Serialize};
 
 /// How far a workload has come.
@@ -36,6 +37,10 @@ pub struct Status {
     /// /proc/sys/kernel/random/boot_id at the start: a process id of an earlier boot means nothing.
     pub boot_id: String,
     pub restarts: u32,
+    /// Published ports, while it runs.
+    pub ports: Vec<PortBinding>,
+    /// What the user was warned of at the start.
+    pub warnings: Vec<String>,
 }
 
 impl Status {

@@ -3,6 +3,8 @@
 //! Every packet's first byte says what it is: `{` opens a JSON [`Request`] or [`Reply`]; one of
 //! the [`stream`] tags opens a piece of a stream. After [`Request::Attach`] both kinds are mixed.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{CellError, Exit, Limits, StartError};
