@@ -166,7 +166,10 @@ pub enum SeccompPlan {
     /// Docker's default policy for the plan's capabilities.
     Default,
     Unconfined,
-    Profile(Box<LinuxSeccomp>),
+    /// A profile in Docker's JSON form; what applies is chosen where it is compiled.
+    File(String),
+    /// The section of a runtime specification.
+    Oci(Box<LinuxSeccomp>),
 }
 
 /// Files that gamut writes for the workload and binds over the image's.

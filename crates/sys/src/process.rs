@@ -224,3 +224,15 @@ pub fn trim_heap() {
     // SAFETY: malloc_trim may be called at any time from any thread.
     unsafe { libc::malloc_trim(0) };
 }
+
+/// Closes every descriptor from `first` up. For the start of `main` only, of a process that was
+/// made to be a keeper: what it inherited by accident must not live as long as a workload.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_inherited(first: u32) -> Result<(), Errno> {
+    // SAFETY: takes three integers. At the start of main nothing of this process owns a
+    // descriptor above the standard ones, which is what `first` ≥ 3 leaves alone.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first.max(3), u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}

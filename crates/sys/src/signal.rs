@@ -75,3 +75,15 @@ pub fn default_sigpipe() {
     // SAFETY: SIG_DFL installs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
+
+/// A signal by number, real-time ones included; `None` outside 1–64.
+#[must_use]
+pub fn from_number(number: i32) -> Option<rustix::process::Signal> {
+    if !(1..=64).contains(&number) {
+        return None;
+    }
+    // SAFETY: from_raw_unchecked wants a number that is a signal and not one that libc keeps for
+    // itself (32, 33): those only make a thread of the *target* run its libc's handler, and the
+    // target is another program.
+    Some(unsafe { rustix::process::Signal::from_raw_unchecked(number) })
+}

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
 use gamut_sys::process::{self, StringArray, namespace};
+use gamut_sys::seccomp;
 use gamut_sys::signal;
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
@@ -25,6 +26,8 @@ pub(crate) struct Child {
     /// Existing namespaces to join, with their type.
     pub(crate) join: Vec<(OwnedFd, u64)>,
     pub(crate) own_user_namespace: bool,
+    /// The v1 groups to enter, by writing `0`; v2 was entered by the clone.
+    pub(crate) cgroup_files: Vec<OwnedFd>,
     /// A detached mount.
     pub(crate) root: OwnedFd,
     /// A directory on the host that the root is attached over, in the child's own namespace.
@@ -54,7 +57,7 @@ pub(crate) struct Program {
     pub(crate) groups: Vec<Gid>,
     pub(crate) capabilities: Capabilities,
     pub(crate) no_new_privileges: bool,
-    pub(crate) seccomp: Option<gamut_sys::seccomp::Program>,
+    pub(crate) seccomp: Option<(seccomp::Program, seccomp::Flags)>,
     pub(crate) umask: u32,
     /// Where the program may be, in the order of PATH.
     pub(crate) candidates: Vec<CString>,
@@ -86,6 +89,7 @@ impl Child {
 
     fn become_program(&self, keeper: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::DeathSignal)?;
+        enter_cgroups(&self.cgroup_files)?;
         if self.own_user_namespace {
             // Until the keeper has written the maps, this process is nobody and may do nothing.
             wait_for(keeper)?;
@@ -105,7 +109,7 @@ impl Child {
         if let Some(name) = &self.domainname {
             rustix::system::setdomainname(name).at(Step::Domainname)?;
         }
-        // The keeper has put this process into its cgroup and its network when it says so.
+        // When the keeper says so, the network and the limits are there.
         wait_for(keeper)?;
         if self.own_cgroup_namespace {
             process::unshare(namespace::CGROUP).at(Step::CgroupNamespace)?;
@@ -232,7 +236,9 @@ impl Program {
 
     fn install_filter(&self) -> Result<(), Failure> {
         match &self.seccomp {
-            Some(program) => super::install_filter(program).at(Step::Seccomp),
+            Some((program, flags)) => {
+                seccomp::set_filter(program.instructions(), *flags).map(drop).at(Step::Seccomp)
+            }
             None => Ok(()),
         }
     }
@@ -264,6 +270,15 @@ fn drop_bounding(keep: u64) -> Result<(), Errno> {
             Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno),
         }
+    }
+    Ok(())
+}
+
+/// Enters the v1 groups. By `tasks`, for a single thread: that spares the kernel a lock whose
+/// grace period takes milliseconds now and then.
+pub(crate) fn enter_cgroups(files: &[OwnedFd]) -> Result<(), Failure> {
+    for (index, file) in files.iter().enumerate() {
+        rustix::io::write(file, b"0").at_index(Step::Cgroup, index)?;
     }
     Ok(())
 }

@@ -12,11 +12,12 @@ use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::child::{Program, wait_for};
+use super::child::{Program, enter_cgroups, wait_for};
 use super::prepare::{self, c_string, c_strings, step_failed};
 use super::step::{At, Failure, Step};
 use super::{Half, Started, go, program_failed, read_failure, terminal, users};
 use crate::cgroup::Cgroup;
+use crate::limits;
 
 /// Where an exec goes: the container as its keeper knows it.
 #[derive(Debug, Clone, Copy)]
@@ -31,16 +32,17 @@ pub(crate) struct Target<'a> {
 pub(crate) fn exec(target: Target<'_>, plan: &ExecPlan, fds: CellFds) -> Result<(Started, Option<OwnedFd>), StartError> {
     let (program, master) = program(target, plan, fds)?;
     let namespaces = joined(target.plan);
+    let cgroups = target.cgroup.attach_files().map_err(|e| crate::cell::cgroup_failed(&e))?;
     let (ours, theirs) = gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let back = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| step_failed("open the pid namespace", e))?;
     process::join(target.init.pidfd.as_fd(), namespace::PID)
         .map_err(|e| step_failed("join the container's pid namespace", e))?;
     // SAFETY: the keeper has one thread; see `super::start`.
-    let side = unsafe { process::clone3(0, target.cgroup.clone_fd()) };
+    let side = unsafe { process::clone3(0, target.cgroup.clone_into()) };
     if let Ok(Side::Child) = side {
         drop(ours);
-        let failure = match run(target.init.pidfd.as_fd(), namespaces, &program, theirs.as_fd()) {
+        let failure = match run(target.init.pidfd.as_fd(), namespaces, &cgroups, &program, theirs.as_fd()) {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
@@ -55,8 +57,7 @@ pub(crate) fn exec(target: Target<'_>, plan: &ExecPlan, fds: CellFds) -> Result<
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
-    target.cgroup.attach(pid).map_err(|e| crate::cell::cgroup_failed(&e))?;
-    crate::rlimits_of_plan::apply(target.plan, pid)?;
+    limits::apply(&limits::of(target.plan), pid)?;
     go(ours.as_fd())?;
     match read_failure(ours.as_fd())? {
         Some(failure) => Err(explain(plan, failure)),
@@ -71,6 +72,7 @@ pub(crate) fn exec(target: Target<'_>, plan: &ExecPlan, fds: CellFds) -> Result<
 fn run(
     init: BorrowedFd<'_>,
     namespaces: u64,
+    cgroups: &[OwnedFd],
     program: &Program,
     keeper: BorrowedFd<'_>,
 ) -> Result<std::convert::Infallible, Failure> {
@@ -78,6 +80,7 @@ fn run(
     // Until the namespaces are joined this process shows the host in /proc/PID of the container:
     // nobody there may look into it (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).at(Step::DeathSignal)?;
+    enter_cgroups(cgroups)?;
     wait_for(keeper)?;
     process::join(init, namespaces).at(Step::JoinNamespace)?;
     rustix::process::setsid().at(Step::Terminal)?;

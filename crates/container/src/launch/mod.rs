@@ -24,12 +24,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::LaunchPlan;
 use gamut_sys::process::{self, Side, namespace};
-use gamut_sys::seccomp;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::cgroup::Cgroup;
+use crate::limits::{self, ProcessLimits};
 use child::Child;
 use prepare::{Prepared, errno_of, step_failed};
 use step::{Failure, Step};
@@ -65,23 +65,19 @@ impl Drop for Half {
     }
 }
 
-/// Installs a filter; the caller has seen to no_new_privs or CAP_SYS_ADMIN.
-pub(crate) fn install_filter(program: &seccomp::Program) -> Result<(), Errno> {
-    seccomp::set_filter(program.instructions(), seccomp::Flags::default()).map(drop)
-}
-
 /// Clones the child and sees it through to the user's program.
 pub(crate) fn start(
     plan: &LaunchPlan,
     prepared: &Prepared,
     cgroup: &Cgroup,
     connect: &mut dyn Connect,
+    limits: &ProcessLimits,
 ) -> Result<Started, StartError> {
     let (ours, theirs) = gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let back = enter_time_and_pid(plan, prepared)?;
     // SAFETY: the keeper has one thread (its `main` starts none, and says so), and so has each
     // test that starts a cell.
-    let side = unsafe { process::clone3(prepared.namespaces, cgroup.clone_fd()) };
+    let side = unsafe { process::clone3(prepared.namespaces, cgroup.clone_into()) };
     if let Ok(Side::Child) = side {
         drop(ours);
         let failure = prepared.child.run(theirs.as_fd());
@@ -98,7 +94,7 @@ pub(crate) fn start(
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
-    match accompany(plan, prepared, pid, cgroup, connect, ours.as_fd()) {
+    match accompany(plan, prepared, pid, connect, limits, ours.as_fd()) {
         Ok(()) => {}
         // A child that failed closes its end: its own reason is the better one.
         Err(error) => return Err(read_failure(ours.as_fd())?.map_or(error, |f| explain(&prepared.child, plan, f))),
@@ -114,8 +110,8 @@ fn accompany(
     plan: &LaunchPlan,
     prepared: &Prepared,
     pid: Pid,
-    cgroup: &Cgroup,
     connect: &mut dyn Connect,
+    limits: &ProcessLimits,
     child: BorrowedFd<'_>,
 ) -> Result<(), StartError> {
     if prepared.child.own_user_namespace {
@@ -124,8 +120,7 @@ fn accompany(
         maps.write(pid)?;
         go(child)?;
     }
-    cgroup.attach(pid).map_err(|e| crate::cell::cgroup_failed(&e))?;
-    crate::rlimits_of_plan::apply(plan, pid)?;
+    limits::apply(limits, pid)?;
     if prepare::own_network(plan) {
         let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
         let netns = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

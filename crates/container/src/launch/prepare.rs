@@ -17,7 +17,7 @@ use super::idmap;
 use super::mounts::{self, Nodes, Op};
 use super::target::Kind;
 use super::users::{self, Identity};
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Cgroup, Hierarchies};
 
 /// What a start needs besides the child: flags of the clone, and what the parent keeps.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
 }
 
 /// Draws everything the child will do.
-pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies) -> Result<Prepared, StartError> {
+pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies, cgroup: &Cgroup) -> Result<Prepared, StartError> {
     let linux = plan.spec.linux().as_ref().ok_or_else(|| StartError::Request {
         message: "the plan has no Linux section".into(),
         hint: None,
@@ -117,6 +117,7 @@ pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies
     let child = Child {
         join: namespaces.join,
         own_user_namespace: userns,
+        cgroup_files: cgroup.attach_files().map_err(|e| crate::cell::cgroup_failed(&e))?,
         root,
         root_target: c_string(plan.files.directory.as_os_str().as_bytes())?,
         ops,

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 pub(crate) enum Step {
     Wait = 1,
     DeathSignal,
+    Cgroup,
     JoinNamespace,
     Propagation,
     AttachRoot,
@@ -37,9 +38,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 27] = [
+    const ALL: [Step; 28] = [
         Step::Wait,
         Step::DeathSignal,
+        Step::Cgroup,
         Step::JoinNamespace,
         Step::Propagation,
         Step::AttachRoot,
@@ -76,6 +78,7 @@ impl Step {
         match self {
             Step::Wait => "wait for the keeper",
             Step::DeathSignal => "tie the container's life to its keeper's",
+            Step::Cgroup => "enter the cgroup",
             Step::JoinNamespace => "join a namespace",
             Step::Propagation => "make the mounts private",
             Step::AttachRoot => "attach the root file system",

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::caps::CapsError;
 use crate::host::HostFacts;
 use crate::launch::{
-    FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, SeccompPlan, Stdin, StopPlan,
+    FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, Stdin, StopPlan,
     StreamsPlan, Terminal, Trace,
 };
 use crate::level::Level;
@@ -46,8 +46,6 @@ pub struct Drawing<'a> {
     pub block_devices: Vec<(PathBuf, u32, u32)>,
     /// First host id and length of the range for `--userns auto`.
     pub user_range: Option<(u32, u32)>,
-    /// The profile of `--security-opt seccomp=FILE`, as OCI has it.
-    pub seccomp: Option<SeccompPlan>,
     pub terminal_size: Option<(u16, u16)>,
     pub log_path: PathBuf,
     pub trace: Trace,

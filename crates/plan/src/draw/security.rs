@@ -100,9 +100,9 @@ pub(super) fn draw(
 }
 
 fn seccomp(drawing: &Drawing<'_>) -> SeccompPlan {
-    match (&drawing.request.security.seccomp, &drawing.seccomp) {
-        (request::Seccomp::Profile { .. }, Some(profile)) => profile.clone(),
-        (request::Seccomp::Unconfined, _) => SeccompPlan::Unconfined,
+    match &drawing.request.security.seccomp {
+        request::Seccomp::Profile { json } => SeccompPlan::File(json.clone()),
+        request::Seccomp::Unconfined => SeccompPlan::Unconfined,
         // A profile that is asked for by name is kept even with `--privileged`, as Docker does.
         _ if drawing.request.security.privileged => SeccompPlan::Unconfined,
         _ => SeccompPlan::Default,
