@@ -1,10 +1,10 @@
 //! The numbers of the system calls that Linux gives on x86_64, i386, x32, aarch64 and arm: data
 //! only, one line a name; [`super::table`] looks things up in it.
 //!
-//! Source: the kernel's own tables (`arch/x86/entry/syscalls/syscall_64.tbl` and `syscall_32.tbl`,
-//! `scripts/syscall.tbl`, `arch/arm/tools/syscall.tbl` and arm's private calls from
-//! `arch/arm/include/uapi/asm/unistd.h`) as of Linux 7.1. New calls have one number on every
-//! architecture since 5.1 (424 and up). The file is long because the kernel's table is.
+//! Source: the `__NR_*` constants of the kernel's uapi headers for each architecture as of Linux
+//! 6.17, `uprobe` of 6.18, `listns` of 6.19, `rseq_slice_yield` of 7.0, and arm's private calls of
+//! `arch/arm/include/uapi/asm/unistd.h`. New calls have one number on every architecture since 5.1
+//! (424 and up). The file is long because the kernel's table is.
 
 /// An architecture has no such call.
 pub(super) const NONE: u32 = u32::MAX;

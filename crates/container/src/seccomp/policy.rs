@@ -52,13 +52,14 @@ impl Policy {
         self.rules.iter().any(|rule| rule.action == Action::Notify)
     }
 
-    /// The flags for attaching, with the listener if one is needed.
+    /// The flags for attaching: with a listener if one is needed, and without what makes no sense
+    /// to the kernel if none is.
     #[must_use]
     pub fn attach_flags(&self) -> Flags {
         if self.notifies() {
             self.flags.with(Flags::NEW_LISTENER)
         } else {
-            self.flags
+            self.flags.without(Flags::WAIT_KILLABLE_RECV)
         }
     }
 
@@ -286,6 +287,21 @@ mod tests {
         assert_eq!(ask(&policy, "socket", 6), Action::Allow);
         assert_eq!(ask(&policy, "socket", 7), Action::Errno(13));
         assert_eq!(ask(&policy, "clone3", 0), Action::Errno(ENOSYS));
+    }
+
+    #[test]
+    fn flags_suit_the_rules() {
+        let with = |action: &str| {
+            let json = format!(
+                r#"{{"defaultAction":"SCMP_ACT_ALLOW",
+                "flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+                "syscalls":[{{"names":["kill"],"action":"{action}"}}]}}"#
+            );
+            parse(&json).unwrap().attach_flags()
+        };
+        let both = Flags::NEW_LISTENER.with(Flags::WAIT_KILLABLE_RECV);
+        assert_eq!(with("SCMP_ACT_NOTIFY"), both);
+        assert_eq!(with("SCMP_ACT_LOG"), Flags::NONE);
     }
 
     #[test]

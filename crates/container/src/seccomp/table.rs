@@ -10,7 +10,7 @@ use super::numbers::{CALLS, NONE};
 pub struct Syscall(u16);
 
 impl Syscall {
-    /// The call of this name; `None` if Linux 7.1 has none on any known architecture.
+    /// The call of this name; `None` if there is none on any known architecture.
     #[must_use]
     pub const fn named(name: &str) -> Option<Self> {
         let (mut low, mut high) = (0, CALLS.len());
