@@ -1,1 +1,3 @@
+//! The container level.
 
+pub mod cgroup;
