@@ -1,3 +1,4 @@
 //! The container level.
 
 pub mod cgroup;
+pub mod rlimits;

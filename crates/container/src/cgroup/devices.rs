@@ -60,8 +60,9 @@ fn apply_v1(
         dir.write(reset, "a")?;
         now.clear();
     }
+    let file = dir.open_for_writes(to_add)?;
     for rule in wanted.iter().filter(|rule| !now.contains(&rule.as_str())) {
-        match dir.write(to_add, rule) {
+        match file.write(rule) {
             // The group above has a list of its own and this isn't on it.
             Err(error) if is_denied(&error) && policy.verdict == Verdict::Deny => {
                 warnings.push(Warning::DeviceNotGranted { rule: rule.clone() });

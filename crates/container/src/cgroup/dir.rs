@@ -125,12 +125,31 @@ impl Dir {
 
     /// Writes `value` in one write(2).
     pub(super) fn write(&self, file: &str, value: &str) -> Result<(), CgroupError> {
-        self.try_write(file, value.as_bytes()).map_err(|errno| {
-            let path = format!("{}/{file}", self.path);
-            let value = value.to_owned();
-            let cause = super::cause::of_write(self, file, errno);
-            CgroupError::Write { path, value, cause }
-        })
+        self.try_write(file, value.as_bytes())
+            .map_err(|errno| self.write_error(file, value, errno))
+    }
+
+    /// Opens a file that takes several values, one write(2) each.
+    pub(super) fn open_for_writes<'a>(
+        &'a self,
+        file: &'a str,
+    ) -> Result<OpenFile<'a>, CgroupError> {
+        match self.open_file(file, OFlags::WRONLY) {
+            Ok(fd) => Ok(OpenFile {
+                dir: self,
+                file,
+                fd,
+            }),
+            Err(errno) => Err(self.write_error(file, "", errno)),
+        }
+    }
+
+    fn write_error(&self, file: &str, value: &str, errno: Errno) -> CgroupError {
+        CgroupError::Write {
+            path: format!("{}/{file}", self.path),
+            value: value.to_owned(),
+            cause: super::cause::of_write(self, file, errno),
+        }
     }
 
     /// As [`Self::write`], with the bare error.
@@ -173,6 +192,22 @@ impl Dir {
             Errno::NOENT => Cause::NoFile,
             errno => Cause::Kernel(errno),
         }
+    }
+}
+
+/// A file that takes several values.
+#[derive(Debug)]
+pub(super) struct OpenFile<'a> {
+    dir: &'a Dir,
+    file: &'a str,
+    fd: OwnedFd,
+}
+
+impl OpenFile<'_> {
+    pub(super) fn write(&self, value: &str) -> Result<(), CgroupError> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, value.as_bytes()))
+            .map(drop)
+            .map_err(|errno| self.dir.write_error(self.file, value, errno))
     }
 }
 

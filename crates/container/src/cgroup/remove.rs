@@ -12,10 +12,10 @@ use super::processes::processes_of;
 use super::tree;
 
 /// A task leaves its group a moment after its parent has seen it die. The pauses grow from the
-/// first by doubling up to the longest; all together about half a second.
+/// first by doubling up to the longest, until all together took this long.
 const FIRST_PAUSE: Duration = Duration::from_micros(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-const TRIES: usize = 36;
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Cgroup {
     /// Removes the group from every hierarchy, whoever made it there, with all groups below it.
@@ -25,12 +25,13 @@ impl Cgroup {
     /// [`CgroupError::Remove`] if processes still live in it; what could be removed is gone.
     pub fn remove(&self) -> Result<(), CgroupError> {
         let mut first_error = None;
+        let mut patience = PATIENCE;
         let (above, name) = self.split_path();
         for (index, hierarchy) in self.hierarchies().mounted.iter().enumerate() {
             let removed = match self.opened_parent(index) {
-                Some(parent) => remove_group(parent, name),
+                Some(parent) => remove_group(parent, name, &mut patience),
                 None => match Dir::open_existing(hierarchy.absolute(above)) {
-                    Ok(Some(parent)) => remove_group(&parent, name),
+                    Ok(Some(parent)) => remove_group(&parent, name, &mut patience),
                     Ok(None) => Ok(()),
                     Err(error) => Err(error),
                 },
@@ -43,23 +44,28 @@ impl Cgroup {
     }
 }
 
-fn remove_group(parent: &Dir, name: &str) -> Result<(), CgroupError> {
+fn remove_group(parent: &Dir, name: &str, patience: &mut Duration) -> Result<(), CgroupError> {
     let mut pause = FIRST_PAUSE;
-    let mut last = Errno::BUSY;
-    for attempt in 0..TRIES {
-        last = match parent.remove_child(name) {
+    let mut attempt = 0;
+    let last = loop {
+        let last = match parent.remove_child(name) {
             Ok(()) | Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
             Err(errno) => errno,
         };
         if last != Errno::BUSY && last != Errno::NOTEMPTY {
-            break;
+            break last;
         }
         remove_below(parent, name)?;
         if attempt > 0 {
+            if patience.is_zero() {
+                break last;
+            }
             std::thread::sleep(pause);
+            *patience = patience.saturating_sub(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
+        attempt += 1;
+    };
     let processes = match parent.existing_child(name)? {
         Some(dir) => processes_of(&dir)?,
         None => return Ok(()),
