@@ -34,8 +34,9 @@ pub mod stream {
 pub enum Request {
     /// Carry out `plan.json` of the container's directory. Only on the keeper's first connection.
     Launch {
-        directory: String,
-        run_directory: String,
+        root: PathBuf,
+        run_root: PathBuf,
+        id: String,
     },
     /// From now on send output here, and take input if `stdin`.
     Attach {

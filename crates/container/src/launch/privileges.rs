@@ -20,27 +20,33 @@ pub(crate) struct Privileges {
 
 pub(crate) fn of(plan: &LaunchPlan, process: &Process, identity: &Identity) -> Result<Privileges, StartError> {
     let capabilities = capabilities(process, identity);
-    let subject = subject(CapSet::from_bits(capabilities.bounding));
+    let caps = CapSet::from_bits(capabilities.bounding);
     let seccomp = match &plan.seccomp {
         SeccompPlan::Unconfined => None,
-        SeccompPlan::Default => Some(filter(plan, &Profile::DockerDefault, &subject)?),
-        SeccompPlan::File(json) => Some(filter(plan, &Profile::File(json.as_bytes()), &subject)?),
-        SeccompPlan::Oci(section) => Some(filter(plan, &Profile::Oci(section), &subject)?),
+        SeccompPlan::Default => Some(filter(plan, &Profile::DockerDefault, caps)?),
+        SeccompPlan::File(json) => Some(filter(plan, &Profile::File(json.as_bytes()), caps)?),
+        SeccompPlan::Oci(section) => Some(filter(plan, &Profile::Oci(section), caps)?),
     };
     Ok(Privileges { capabilities, seccomp })
 }
 
-/// What a policy is chosen for: these capabilities on this machine.
-pub(crate) fn subject(caps: CapSet) -> Subject {
+/// What a policy is chosen for: these capabilities on this machine. `None`: a machine that we have
+/// no table of system calls for.
+pub(crate) fn subject(caps: CapSet) -> Option<Subject> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     // A release that says nothing counts as the oldest kernel: no rule for newer ones applies.
-    let kernel = KernelVersion::from_release(&release).unwrap_or(KernelVersion { major: 0, minor: 0 });
-    Subject { caps, arch: Arch::NATIVE, kernel }
+    let oldest = KernelVersion { version: 0, patchlevel: 0 };
+    let kernel = KernelVersion::from_release(&release).unwrap_or(oldest);
+    Some(Subject { caps, arch: Arch::native()?, kernel })
 }
 
-fn filter(plan: &LaunchPlan, profile: &Profile<'_>, subject: &Subject) -> Result<(Program, Flags), StartError> {
-    match load(&plan.files.cache, profile, subject) {
+fn filter(plan: &LaunchPlan, profile: &Profile<'_>, caps: CapSet) -> Result<(Program, Flags), StartError> {
+    let subject = subject(caps).ok_or_else(|| StartError::Request {
+        message: "seccomp: no table of system calls for this machine".into(),
+        hint: Some("use `--security-opt seccomp=unconfined`".into()),
+    })?;
+    match load(&plan.files.cache, profile, &subject) {
         Ok(loaded) => Ok((loaded.program, loaded.flags)),
         Err(error) => Err(StartError::Request { message: format!("seccomp: {error}"), hint: error.hint() }),
     }
