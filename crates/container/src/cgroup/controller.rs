@@ -170,6 +170,16 @@ impl ControllerSet {
     }
 }
 
+impl std::fmt::Display for ControllerSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, controller) in self.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{controller}")?;
+        }
+        Ok(())
+    }
+}
+
 impl From<Vec<Controller>> for ControllerSet {
     fn from(list: Vec<Controller>) -> Self {
         Self::of(&list)

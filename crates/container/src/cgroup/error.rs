@@ -4,7 +4,7 @@ use gamut_spec::{Fault, Kind};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::controller::Controller;
+use super::controller::{Controller, ControllerSet};
 
 /// A failed operation on a cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +31,9 @@ pub enum CgroupError {
         value: String,
         cause: Cause,
     },
-    #[error("cannot enable the controller {controller} for the children of `{path}`: {cause}")]
+    #[error("cannot enable {controllers} for the groups below `{path}`: {cause}")]
     Enable {
-        controller: Controller,
+        controllers: ControllerSet,
         path: String,
         cause: Cause,
     },

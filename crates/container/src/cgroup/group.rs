@@ -371,20 +371,26 @@ fn enable_in(dir: &Dir, wanted: ControllerSet) -> Result<(), CgroupError> {
         .iter()
         .filter_map(|controller| Some(format!("+{}", controller.v2_name()?)))
         .collect();
-    if dir
-        .try_write("cgroup.subtree_control", words.join(" ").as_bytes())
-        .is_ok()
-    {
-        return Ok(());
+    let failed = |controllers, errno| {
+        Err(CgroupError::Enable {
+            controllers,
+            path: dir.path().to_owned(),
+            cause: cause::of_enable(errno),
+        })
+    };
+    // All or none are enabled.
+    match dir.try_write("cgroup.subtree_control", words.join(" ").as_bytes()) {
+        Ok(()) => return Ok(()),
+        // It lies with the group. Enabling some of them would succeed and turn it into a
+        // threaded one.
+        Err(errno @ (Errno::BUSY | Errno::OPNOTSUPP)) => return failed(missing, errno),
+        Err(_) => {}
     }
-    // All or none were enabled. One by one shows which it was.
+    // It lies with a controller; one by one shows with which.
     for (controller, word) in missing.iter().zip(&words) {
-        dir.try_write("cgroup.subtree_control", word.as_bytes())
-            .map_err(|errno| CgroupError::Enable {
-                controller,
-                path: dir.path().to_owned(),
-                cause: cause::of_enable(errno),
-            })?;
+        if let Err(errno) = dir.try_write("cgroup.subtree_control", word.as_bytes()) {
+            return failed(ControllerSet::of(&[controller]), errno);
+        }
     }
     Ok(())
 }
