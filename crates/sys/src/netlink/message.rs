@@ -38,6 +38,11 @@ impl Requests {
         self.starts.is_empty()
     }
 
+    /// The messages as they stand, not numbered yet.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Appends one message. `kind` is the protocol's `nlmsg_type`, `flags` are added to
     /// [`flag::REQUEST`]; `build` writes the protocol's fixed header, then the attributes.
     /// Gives the message's index, as [`Refusal::index`](super::Refusal::index) counts.

@@ -176,7 +176,7 @@ impl<'a> Attributes<'a> {
 
     /// The first attribute of this kind among those not read yet.
     pub fn find(&self, kind: u16) -> Option<Attribute<'a>> {
-        self.clone().find(|one| one.kind == kind)
+        Iterator::find(&mut self.clone(), |one| one.kind == kind)
     }
 }
 
