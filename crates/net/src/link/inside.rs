@@ -75,13 +75,13 @@ impl Inside {
     /// Puts the loopback up: all that a container without a network has.
     pub fn loopback_up(&mut self) -> Result<(), NetworkError> {
         let mut requests = Requests::new();
-        add_loopback_up(&mut requests);
+        add_up(&mut requests, LOOPBACK_INDEX);
         let run = self.socket.run_all(&mut requests);
         run.map_err(|source| failed("lo", source))
     }
 
-    /// Puts the loopback up and gives [`CONTAINER_INTERFACE`], which must be there, its addresses
-    /// and the routes through the bridge: one request for all. `netns` is the namespace's own
+    /// Puts the loopback and [`CONTAINER_INTERFACE`], which must be there, up and gives the latter
+    /// its addresses and the routes through the bridge: one system call for all. `netns` is the namespace's own
     /// descriptor. Gives whether there is IPv6: a kernel without it is no error.
     pub fn configure(
         &mut self,
@@ -110,7 +110,8 @@ impl Inside {
         interior: &Interior,
     ) -> Result<Ipv6Outcome, NetworkError> {
         let mut requests = Requests::new();
-        add_loopback_up(&mut requests);
+        add_up(&mut requests, LOOPBACK_INDEX);
+        add_up(&mut requests, index);
         add_address4(&mut requests, index, interior.ipv4, &interior.subnet4);
         let gateway = interior.subnet4.gateway();
         add_default_route(&mut requests, AF_INET, &gateway.octets(), index);
@@ -159,16 +160,17 @@ enum Ipv6Outcome {
 fn object(index: usize, first6: usize) -> &'static str {
     match index {
         0 => "lo",
-        1 => "the IPv4 address",
-        2 => "the IPv4 route",
+        1 => CONTAINER_INTERFACE,
+        2 => "the IPv4 address",
+        3 => "the IPv4 route",
         index if index == first6 => "the IPv6 address",
         _ => "the IPv6 route",
     }
 }
 
-fn add_loopback_up(requests: &mut Requests) {
+fn add_up(requests: &mut Requests, index: u32) {
     requests.add(RTM_NEWLINK, 0, |message| {
-        message.raw(&ifinfomsg(LOOPBACK_INDEX, State::Up));
+        message.raw(&ifinfomsg(index, State::Up));
     });
 }
 

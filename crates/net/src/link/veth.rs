@@ -8,9 +8,10 @@ use rustix::io::Errno;
 use super::delete;
 use super::inside::CONTAINER_INTERFACE;
 use super::uapi::{
-    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
-    IFLA_MTU, IFLA_NET_NS_FD, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, RTM_NEWLINK, State,
-    VETH_INFO_PEER, ifinfomsg,
+    IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
+    IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    IFLA_NET_NS_FD, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, RTM_NEWLINK, State, VETH_INFO_PEER,
+    ifinfomsg,
 };
 use crate::error::NetworkError;
 
@@ -38,7 +39,11 @@ pub struct Veth<'a> {
 }
 
 impl Veth<'_> {
-    /// Creates the pair with both ends up. A pair of the same name is what is left of the same
+    /// Creates the pair, the host's end up and on the bridge, as a hairpin port: where the module
+    /// `br_netfilter` is loaded, addresses are translated while a frame is still on the bridge, and
+    /// what a container sends to its own published port must leave by the port it came from.
+    ///
+    /// A pair of the same name is what is left of the same
     /// container's last run (the kernel removes the links of a dead namespace in its own time)
     /// and is replaced.
     pub(crate) fn create(&self, socket: &mut Socket) -> Result<(), NetworkError> {
@@ -64,6 +69,18 @@ impl Veth<'_> {
                 });
             });
         });
+        // The kernel takes a port's settings only once the port is there: a second message, which
+        // goes along in the same system call.
+        requests.add(RTM_NEWLINK, 0, |message| {
+            message.raw(&ifinfomsg(0, State::Same));
+            message.text(IFLA_IFNAME, self.host_name);
+            message.nest(IFLA_LINKINFO, |message| {
+                message.text(IFLA_INFO_SLAVE_KIND, "bridge");
+                message.nest(IFLA_INFO_SLAVE_DATA, |message| {
+                    message.byte(IFLA_BRPORT_MODE, 1);
+                });
+            });
+        });
         socket
             .run_all(&mut requests)
             .map_err(|source| NetworkError::Link {
@@ -72,8 +89,9 @@ impl Veth<'_> {
             })
     }
 
+    /// Not put up yet: the kernel opens the peer before it joins the two, which fails.
     fn peer(&self, message: &mut Message<'_>) {
-        message.raw(&ifinfomsg(0, State::Up));
+        message.raw(&ifinfomsg(0, State::Same));
         message.text(IFLA_IFNAME, CONTAINER_INTERFACE);
         message.bytes(IFLA_ADDRESS, &self.mac);
         // A descriptor is never negative.
