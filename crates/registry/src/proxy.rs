@@ -1,6 +1,7 @@
 //! Which proxy a request goes through: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and their
 //! lower-case forms, read as Go's `golang.org/x/net/http/httpproxy` reads them, because that is
-//! what a Docker user's settings were written for.
+//! what a Docker user's settings were written for. Every request is tunnelled through the proxy
+//! (`CONNECT`), one in plain HTTP too.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -26,7 +26,7 @@ impl Default for Patience {
             retries: 5,
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(10),
-            longest_asked: Duration::from_secs(60),
+            longest_asked: Duration::from_secs(30),
         }
     }
 }

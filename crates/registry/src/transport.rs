@@ -235,4 +235,43 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("geheim"), "{error}");
         assert!(error.to_string().contains("`p`"), "{error}");
     }
+
+    #[test]
+    fn a_proxy_is_asked_for_a_tunnel() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = listener.local_addr().unwrap();
+        let played = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heads = Vec::new();
+            for answer in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 204 X\r\n\r\n"] {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+                heads.push(String::from_utf8(head).unwrap());
+            }
+            heads
+        });
+        let proxies = ProxySettings::from_env(|name| {
+            (name == "HTTP_PROXY").then(|| format!("http://user:pass@{proxy}"))
+        });
+        let transport = Transport::new(proxies, Timeouts::default(), "t".into());
+        // A name that only the proxy could resolve.
+        let url = Url::parse("http://registry.invalid:5000/v2/").unwrap();
+        let response = transport.exchange(&url, &Trust::System, &[], None).unwrap();
+        assert_eq!(response.status(), 204);
+        let heads = played.join().unwrap();
+        assert!(
+            heads[0].starts_with("CONNECT registry.invalid:5000 "),
+            "{}",
+            heads[0]
+        );
+        assert!(heads[0].contains("Proxy-Authorization: Basic dXNlcjpwYXNz"));
+        assert!(heads[1].starts_with("GET /v2/ "), "{}", heads[1]);
+        assert!(!heads[1].to_lowercase().contains("proxy-authorization"));
+    }
 }

@@ -230,6 +230,18 @@ fn malformed_tokens_are_not_sent() {
 }
 
 #[test]
+fn a_broken_token_server_is_not_a_missing_image() {
+    let tokens = Server::start(|_, before| Reply::new(if before == 0 { 503 } else { 404 }, ""));
+    let registry = bearer_registry(tokens.url("/token"), "x");
+    let error = client().manifest(&registry.reference("a")).unwrap_err();
+    assert!(
+        matches!(error, RegistryError::Unexpected { status: 404, .. }),
+        "{error}"
+    );
+    assert_eq!(tokens.asked().len(), 2, "the 503 was tried again");
+}
+
+#[test]
 fn a_login_is_tried_before_it_is_kept() {
     let tokens = token_server(|asked| asked.header("authorization") == Some("Basic dTpw"));
     let registry = bearer_registry(tokens.url("/token"), "token-1");
