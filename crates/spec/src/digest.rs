@@ -26,11 +26,12 @@ impl Algorithm {
     }
 }
 
-/// What some bytes hash to. Small, `Copy`, ordered as its text is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What some bytes hash to. Small and cheap to clone; ordered as its text is. The rare long hash
+/// stands apart, so that it does not make every digest (and every error that names one) long.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Digest {
     Sha256([u8; 32]),
-    Sha512([u8; 64]),
+    Sha512(Box<[u8; 64]>),
 }
 
 /// Why a text is not a digest.
@@ -74,7 +75,7 @@ impl Digest {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Digest::Sha256(bytes) => bytes,
-            Digest::Sha512(bytes) => bytes,
+            Digest::Sha512(bytes) => bytes.as_slice(),
         }
     }
 
@@ -113,7 +114,9 @@ impl FromStr for Digest {
             .ok_or_else(|| DigestError::Format(text.to_owned()))?;
         match algorithm {
             "sha256" => decode(Algorithm::Sha256, hex, text).map(Digest::Sha256),
-            "sha512" => decode(Algorithm::Sha512, hex, text).map(Digest::Sha512),
+            "sha512" => decode(Algorithm::Sha512, hex, text)
+                .map(Box::new)
+                .map(Digest::Sha512),
             "" => Err(DigestError::Format(text.to_owned())),
             other => Err(DigestError::Algorithm(other.to_owned())),
         }

@@ -166,11 +166,11 @@ impl Layer {
                 compression,
             }),
             None if media_type.is_foreign_layer() => Err(ImageError::ForeignLayer {
-                digest: descriptor.digest,
+                digest: descriptor.digest.clone(),
                 media_type: media_type.to_string(),
             }),
             None => Err(ImageError::LayerType {
-                digest: descriptor.digest,
+                digest: descriptor.digest.clone(),
                 media_type: media_type.to_string(),
             }),
         }
