@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use gamut_net::forward::Forwarder;
 use gamut_net::link::Inside;
-use gamut_net::network::Network;
+use gamut_net::Network;
 use gamut_net::ports::{self, PortError, Reserved};
 use gamut_net::publish::{self, Binding, HostPort, Publish};
 use gamut_net::subnet::{Subnet4, Subnet6};
@@ -147,7 +147,7 @@ pub(super) struct Connector<'a> {
 
 impl Connect for Connector<'_> {
     fn connect(&mut self, netns: BorrowedFd<'_>) -> Result<(), StartError> {
-        let failed = |error: gamut_net::error::NetworkError| StartError::Step {
+        let failed = |error: gamut_net::NetworkError| StartError::Step {
             step: "connect the container's network".into(),
             reason: error.to_string(),
             hint: error.hint(),

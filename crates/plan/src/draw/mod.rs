@@ -33,6 +33,8 @@ pub struct Drawing<'a> {
     pub request: &'a RunRequest,
     pub image: &'a ImageConfig,
     pub host: &'a HostFacts,
+    /// The cgroup below which the container's own is made.
+    pub cgroup_parent: &'a str,
     pub root: RootPlan,
     pub network: NetworkPlan,
     pub files: FilesPlan,
@@ -177,7 +179,7 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces.create)
         .resources(resources)
-        .cgroups_path(PathBuf::from(format!("gamut/{}", drawing.id)))
+        .cgroups_path(PathBuf::from(format!("{}/{}", drawing.cgroup_parent, drawing.id)))
         .masked_paths(security.masked_paths.clone())
         .readonly_paths(security.readonly_paths.clone())
         .devices(security::device_nodes(&drawing))

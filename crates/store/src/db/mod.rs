@@ -1,0 +1,245 @@
+//! The state database: one SQLite file that any number of processes share.
+//!
+//! Write-ahead logging: readers never wait, and writers wait for each other for ten seconds at
+//! most. Every change is one `BEGIN IMMEDIATE` transaction ([`Db::write`]), so what it has read
+//! stays true until it commits. With `synchronous=NORMAL` a commit survives any killed process; a
+//! power cut may take the last ones back, but leaves the database whole.
+//!
+//! A short-lived process opens this for one lookup, so opening does little: no DDL unless
+//! `user_version` asks for it, and no checkpoint at the end. The file is made by [`Db::open`]
+//! itself, readable by its owner only: requests contain the workloads' environment.
+//!
+//! Reading is on [`Session`], which [`Db`] and [`Transaction`] both lead to; writing is on
+//! [`Transaction`] only. Each family of tables has a file.
+
+mod address;
+mod containers;
+mod error;
+mod images;
+mod layers;
+mod networks;
+mod ports;
+mod schema;
+
+use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+pub use address::{Mac, Subnet4, Subnet6, SubnetError};
+pub use containers::Container;
+pub use error::DbError;
+pub use images::{Image, Tag};
+pub use networks::{Lease, LeaseRequest, Network};
+pub use ports::{Protocol, PublishedPort};
+
+use crate::file_error::FileError;
+use crate::pin;
+
+/// How long a writer waits for another.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pages of write-ahead log after which a commit writes them back. The first process to open the
+/// database after all others have closed it reads the whole log, so it is kept short.
+const CHECKPOINT_PAGES: u32 = 256;
+
+/// The database, open in this process. One connection, one thread.
+#[derive(Debug)]
+pub struct Db {
+    session: Session,
+}
+
+/// Everything that can be read. See [`Db`] and [`Transaction`], which lead here.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+}
+
+/// Everything that can be changed, all of it or nothing. See [`Db::write`].
+#[derive(Debug)]
+pub struct Transaction<'d> {
+    session: &'d Session,
+    inner: rusqlite::Transaction<'d>,
+}
+
+impl Deref for Db {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+    }
+}
+
+impl Db {
+    /// Opens the database at `path`; makes it, or brings it up to date, where it must be. A newer
+    /// version than this program knows is refused.
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        match Self::connect(path) {
+            Ok(db) if db.version()? == schema::VERSION => Ok(db),
+            Ok(db) => {
+                let _lock = lock_directory_of(path)?;
+                db.migrate(path)
+            }
+            Err(error) if cannot_open(&error) => Self::create(path),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(path: &Path) -> Result<Self, DbError> {
+        let _lock = lock_directory_of(path)?;
+        match Self::connect(path) {
+            Err(error) if cannot_open(&error) => {
+                create_file(path)?;
+                Self::connect(path)?.migrate(path)
+            }
+            // Another process was quicker.
+            other => other?.migrate(path),
+        }
+    }
+
+    fn connect(path: &Path) -> Result<Self, DbError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connect = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.set_prepared_statement_cache_capacity(64);
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection.execute_batch(&format!(
+                "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;
+                 PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
+            ))?;
+            Ok(connection)
+        };
+        let connection = connect().map_err(DbError::at("open the state database"))?;
+        Ok(Self {
+            session: Session { connection },
+        })
+    }
+
+    /// Brings the tables up to date, under the directory's lock.
+    fn migrate(self, path: &Path) -> Result<Self, DbError> {
+        let found = self.version()?;
+        if found > schema::VERSION {
+            return Err(DbError::Newer {
+                path: path.to_owned(),
+                found,
+                known: schema::VERSION,
+            });
+        }
+        schema::migrate(&self.connection, found)
+            .map_err(DbError::at("bring the state database up to date"))?;
+        Ok(self)
+    }
+
+    /// Runs `change` in one transaction: committed if it succeeds, undone if it fails.
+    pub fn write<T, E: From<DbError>>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let inner = rusqlite::Transaction::new_unchecked(
+            &self.session.connection,
+            TransactionBehavior::Immediate,
+        )
+        .map_err(DbError::at("begin a transaction"))?;
+        let transaction = Transaction {
+            session: &self.session,
+            inner,
+        };
+        let result = change(&transaction)?;
+        let committed = transaction.inner.commit();
+        committed.map_err(DbError::at("commit a transaction"))?;
+        Ok(result)
+    }
+
+    /// Writes the log back into the database as far as no reader is in the way. Worth calling
+    /// where time does not matter: it keeps the log short for those where it does.
+    pub fn checkpoint(&self) -> Result<(), DbError> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(DbError::at("write the log back"))
+    }
+}
+
+impl Session {
+    fn version(&self) -> Result<u32, DbError> {
+        self.connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(DbError::at("read the state database's version"))
+    }
+
+    /// All rows of a query.
+    fn rows<T>(
+        &self,
+        action: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, DbError> {
+        let query = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement
+                .query_map(params, read)?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        query().map_err(DbError::at(action))
+    }
+
+    /// The row of a query that has one at most.
+    fn row<T>(
+        &self,
+        action: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, DbError> {
+        Ok(self.rows(action, sql, params, read)?.into_iter().next())
+    }
+}
+
+impl Transaction<'_> {
+    /// Executes one statement; the number of rows it has changed.
+    fn execute(
+        &self,
+        action: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<usize, DbError> {
+        let execute = || self.inner.prepare_cached(sql)?.execute(params);
+        execute().map_err(DbError::at(action))
+    }
+}
+
+fn cannot_open(error: &DbError) -> bool {
+    matches!(error, DbError::Sqlite { error, .. }
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen))
+}
+
+/// One process at a time makes the database or changes its tables: switching to write-ahead
+/// logging does not wait for locks. The database file itself must not be opened for that: closing
+/// any descriptor of it would drop SQLite's own locks in this process (POSIX, fcntl).
+fn lock_directory_of(path: &Path) -> Result<OwnedFd, DbError> {
+    let directory = pin::open_directory(path.parent().unwrap_or(Path::new("/")))?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&directory, FlockOperation::LockExclusive))
+        .map_err(FileError::at("lock the directory of", path))?;
+    Ok(directory)
+}
+
+/// An empty file is an empty database. Its mode is inherited by the log's files.
+fn create_file(path: &Path) -> Result<(), DbError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(FileError::at("create", path))?;
+    Ok(())
+}

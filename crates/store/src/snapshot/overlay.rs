@@ -1,0 +1,190 @@
+//! Roots as overlayfs over plain directories: `containers/<id>/{upper,work}` above
+//! `layers/*/fs`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::{OverlayMount, SnapshotError, Snapshotter, Usage};
+use crate::file_error::FileError;
+use crate::layer::{LayerRecord, TREE};
+use crate::pin;
+use crate::tree;
+use crate::unpack::RootAttributes;
+
+/// Lower directories that overlayfs takes: OVL_MAX_STACK in fs/overlayfs/ovl_entry.h.
+const LOWER_LIMIT: usize = 500;
+/// The root directory of an image that says nothing of it.
+const ROOT: RootAttributes = RootAttributes {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+};
+/// A directory under `layers` with nothing in it: overlayfs wants one lower directory.
+pub(crate) const EMPTY: &str = "empty";
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    layers: PathBuf,
+    containers: PathBuf,
+}
+
+impl Overlay {
+    /// `layers` and `containers` are directories of one store, on one file system.
+    pub fn new(layers: PathBuf, containers: PathBuf) -> Self {
+        Self { layers, containers }
+    }
+
+    fn describe(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
+        if layers.len() > LOWER_LIMIT {
+            return Err(SnapshotError::TooManyLayers {
+                count: layers.len(),
+                limit: LOWER_LIMIT,
+            });
+        }
+        let mut lower: Vec<_> = visible(layers)
+            .map(|layer| self.layers.join(&layer.directory).join(TREE))
+            .collect();
+        if lower.is_empty() {
+            lower.push(self.layers.join(EMPTY).join(TREE));
+        }
+        let container = self.containers.join(id);
+        Ok(OverlayMount {
+            lower,
+            upper: container.join("upper"),
+            work: container.join("work"),
+        })
+    }
+
+    /// The container's directory, made if it is not there: others keep files in it too.
+    fn container(&self, id: &str, path: &Path) -> Result<OwnedFd, SnapshotError> {
+        let containers = pin::open_directory(&self.containers)?;
+        match rustix::fs::mkdirat(&containers, id, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(FileError::at("make the directory", path)(errno).into()),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&containers, id, flags, Mode::empty())
+            .map_err(FileError::at("open", path))?)
+    }
+}
+
+/// From the top layer down to the first that hides everything below it.
+fn visible(layers: &[LayerRecord]) -> impl Iterator<Item = &LayerRecord> {
+    let mut hidden = false;
+    layers
+        .iter()
+        .rev()
+        .take_while(move |layer| !std::mem::replace(&mut hidden, layer.opaque_root))
+}
+
+impl Snapshotter for Overlay {
+    fn prepare(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
+        check(id)?;
+        let mount = self.describe(id, layers)?;
+        let container = self.container(id, &self.containers.join(id))?;
+        let failed = |action| FileError::at(action, &mount.upper);
+        match rustix::fs::mkdirat(&container, "upper", Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(SnapshotError::Exists(id.to_owned())),
+            Err(errno) => return Err(failed("make the directory")(errno).into()),
+        }
+        // The root directory of the mount is the upper one, with its owner and mode.
+        let root = visible(layers).find_map(|layer| layer.root).unwrap_or(ROOT);
+        let made = rustix::fs::mkdirat(&container, "work", Mode::RWXU)
+            .and_then(|()| set_root(&container, root));
+        if let Err(errno) = made {
+            let _ = self.remove(id);
+            return Err(failed("prepare")(errno).into());
+        }
+        Ok(mount)
+    }
+
+    fn open(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
+        check(id)?;
+        let mount = self.describe(id, layers)?;
+        match rustix::fs::stat(&mount.work) {
+            Ok(_) => Ok(mount),
+            Err(Errno::NOENT) => Err(SnapshotError::NotFound(id.to_owned())),
+            Err(errno) => Err(FileError::at("look at", &mount.work)(errno).into()),
+        }
+    }
+
+    fn remove(&self, id: &str) -> Result<(), SnapshotError> {
+        check(id)?;
+        let path = self.containers.join(id);
+        let containers = pin::open_directory(&self.containers)?;
+        let container = match pin::open_directory(&path) {
+            Err(error) if error.errno == Errno::NOENT => return Ok(()),
+            other => other?,
+        };
+        // `work` last: while it is there, the root can still be found and removed again.
+        for part in ["upper", "work"] {
+            tree::remove(container.as_fd(), part.as_ref(), containers.as_fd())
+                .map_err(FileError::at("remove", &path.join(part)))?;
+        }
+        match rustix::fs::unlinkat(&containers, id, AtFlags::REMOVEDIR) {
+            // Somebody else keeps files there.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(errno) => Err(FileError::at("remove", &path)(errno).into()),
+        }
+    }
+
+    fn usage(&self, id: &str) -> Result<Usage, SnapshotError> {
+        check(id)?;
+        let path = self.containers.join(id).join("upper");
+        let upper = match pin::open_directory(&path) {
+            Err(error) if error.errno == Errno::NOENT => {
+                return Err(SnapshotError::NotFound(id.to_owned()));
+            }
+            other => other?,
+        };
+        Ok(tree::usage(upper.as_fd()).map_err(FileError::at("measure", &path))?)
+    }
+
+    fn list(&self) -> Result<Vec<String>, SnapshotError> {
+        let containers = pin::open_directory(&self.containers)?;
+        let mut ids = Vec::new();
+        tree::for_each_entry(containers.as_fd(), |name, kind| {
+            let Ok(id) = name.to_str() else { return Ok(()) };
+            if kind != FileType::Directory || check(id).is_err() {
+                return Ok(());
+            }
+            let root = Path::new(id).join("work");
+            if rustix::fs::statat(&containers, root.as_os_str().as_bytes(), AtFlags::empty())
+                .is_ok()
+            {
+                ids.push(id.to_owned());
+            }
+            Ok(())
+        })
+        .map_err(FileError::at("list", &self.containers))?;
+        Ok(ids)
+    }
+}
+
+fn set_root(container: &OwnedFd, root: RootAttributes) -> Result<(), Errno> {
+    if (root.uid, root.gid) != (ROOT.uid, ROOT.gid) {
+        let (uid, gid) = (Uid::from_raw(root.uid), Gid::from_raw(root.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(container, "upper", Some(uid), Some(gid), flags)?;
+    }
+    let mode = Mode::from_raw_mode(root.mode);
+    rustix::fs::chmodat(container, "upper", mode, AtFlags::empty())
+}
+
+/// An id is one component of a path, and no temporary name.
+pub(crate) fn check(id: &str) -> Result<(), SnapshotError> {
+    let letters = id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if letters && (1..=64).contains(&id.len()) && !id.starts_with(pin::TEMPORARY_PREFIX) {
+        Ok(())
+    } else {
+        Err(SnapshotError::Id(id.to_owned()))
+    }
+}

@@ -1,0 +1,280 @@
+//! One store: the directories under one root, and the rules by which they and the database go
+//! together.
+//!
+//! - Content first, then its row: blobs and layers are there, pinned and synced, before the image
+//!   that needs them is recorded.
+//! - A container's row first, then its directory; at the end the row goes first too. So a
+//!   container directory without a row is a leftover, whoever finds it.
+//! - What is deleted is renamed to `tmp-…` first, so that nothing half-deleted has a name.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use gamut_spec::{Fault, Kind};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::blob::{Blob, BlobError, Blobs};
+use crate::db::{Db, DbError, Image};
+use gamut_spec::digest::Digest;
+use crate::file_error::FileError;
+use crate::ingest::Ingests;
+use crate::layer::{Layer, LayerError, LayerRecord, Layers, TREE};
+use crate::pin;
+use crate::snapshot::{Overlay, SnapshotError};
+
+/// Where the store is when nobody says otherwise.
+pub const DEFAULT_ROOT: &str = "/var/lib/gamut";
+
+/// Why an operation on the whole store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A system call failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The database refused.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A blob could not be used.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A layer could not be used.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A container's root could not be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The image to be recorded lacks a layer.
+    #[error("image {} has the layer {}, which is not among those given", image.short(), layer.short())]
+    LayerMissing {
+        /// The image.
+        image: Digest,
+        /// The diff id.
+        layer: Digest,
+    },
+}
+
+impl StoreError {
+    fn fault(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::File(error) => Some(error),
+            Self::Db(error) => Some(error),
+            Self::Blob(error) => Some(error),
+            Self::Layer(error) => Some(error),
+            Self::Snapshot(error) => Some(error),
+            Self::LayerMissing { .. } => None,
+        }
+    }
+}
+
+impl Fault for StoreError {
+    fn kind(&self) -> Kind {
+        self.fault().map_or(Kind::Bug, Fault::kind)
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.fault().and_then(Fault::hint)
+    }
+}
+
+/// See the module. One per process and thread; opening it is cheap.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    db: Db,
+    blobs: Blobs,
+    ingests: Ingests,
+    layers: Layers,
+    snapshots: Overlay,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it where it is not there.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let state = root.join("state.db");
+        // The directories are made before the database, so where that is, they are.
+        if !state.exists() {
+            make_directories(root)?;
+        }
+        let layers = root.join("layers");
+        Ok(Self {
+            db: Db::open(&state)?,
+            blobs: Blobs::new(root.join("blobs/sha256")),
+            ingests: Ingests::new(root.join("ingest")),
+            layers: Layers::new(layers.clone()),
+            snapshots: Overlay::new(layers, root.join("containers")),
+            root: root.to_owned(),
+        })
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The state database, for reading.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// The state database, for writing.
+    pub fn db_mut(&mut self) -> &mut Db {
+        &mut self.db
+    }
+
+    /// Manifests and configs.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Downloads in progress.
+    pub fn ingests(&self) -> &Ingests {
+        &self.ingests
+    }
+
+    /// Unpacked layers. Most callers want [`Store::layer`], which knows which of them to trust.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Containers' roots.
+    pub fn snapshots(&self) -> &Overlay {
+        &self.snapshots
+    }
+
+    /// The directory of a container, for whatever is kept beside its root.
+    pub fn container_directory(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id)
+    }
+
+    /// A layer that can be relied on, pinned. One that a pull before the last start of the machine
+    /// left without recording it cannot, since its files may never have reached the disk: it is
+    /// removed, and `None` is the answer.
+    pub fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>, StoreError> {
+        let Some(layer) = self.layers.get(diff_id)? else {
+            return Ok(None);
+        };
+        if layer.since_boot || self.db.layer(diff_id)?.is_some() {
+            return Ok(Some(layer));
+        }
+        let name = layer.record.directory.clone();
+        drop(layer);
+        self.discard_layer(diff_id, &name)?;
+        Ok(None)
+    }
+
+    /// Flushes everything written so far to the disk.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let root = pin::open_directory(&self.root)?;
+        rustix::fs::syncfs(&root).map_err(FileError::at("sync", &self.root))?;
+        Ok(())
+    }
+
+    /// Records an image with its names, when all of its content is there. `layers` and `blobs` are
+    /// its own; being pinned, they are still there. With [`Durability::Power`] the file system is
+    /// flushed first, so that no power cut can leave a recorded image with torn files.
+    pub fn record_image(
+        &mut self,
+        image: &Image,
+        references: &[&str],
+        layers: &[Layer],
+        blobs: &[Blob],
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        for diff_id in &image.layers {
+            if !layers.iter().any(|layer| layer.record.diff_id == *diff_id) {
+                return Err(StoreError::LayerMissing {
+                    image: image.id.clone(),
+                    layer: diff_id.clone(),
+                });
+            }
+        }
+        for digest in [&image.id, &image.manifest_digest] {
+            if !blobs.iter().any(|blob| blob.digest == *digest) {
+                return Err(BlobError::NotFound(digest.clone()).into());
+            }
+        }
+        if durability == Durability::Power {
+            self.sync()?;
+        }
+        self.db.write::<_, DbError>(|transaction| {
+            for layer in layers {
+                transaction.put_layer(&layer.record)?;
+            }
+            transaction.put_image(image)?;
+            references
+                .iter()
+                .try_for_each(|reference| transaction.tag(reference, &image.id))
+        })?;
+        Ok(())
+    }
+
+    /// Removes the whole directory of a container, its root included. To be called when its row is
+    /// gone; one that is not there is success.
+    pub fn remove_container_directory(&self, id: &str) -> Result<(), StoreError> {
+        crate::snapshot::check_id(id)?;
+        let path = self.root.join("containers");
+        let containers = pin::open_directory(&path)?;
+        crate::gc::discard(containers.as_fd(), id)
+            .map_err(FileError::at("remove", &path.join(id)))?;
+        Ok(())
+    }
+
+    /// The layers of an image as a snapshotter wants them, if all of them are known.
+    pub fn image_layers(&self, image: &Image) -> Result<Vec<LayerRecord>, StoreError> {
+        let layers = self.db.image_layers(&image.id)?;
+        match image
+            .layers
+            .iter()
+            .zip(&layers)
+            .find(|(id, layer)| **id != layer.diff_id)
+        {
+            None if layers.len() == image.layers.len() => Ok(layers),
+            mismatch => Err(DbError::NotFound {
+                what: "layer",
+                name: mismatch
+                    .map(|(id, _)| id)
+                    .or(image.layers.get(layers.len()))
+                    .map_or_else(String::new, Digest::to_string),
+            }
+            .into()),
+        }
+    }
+}
+
+/// What a recorded image survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of any process, at any instant.
+    Process,
+    /// A power cut too, for the time that writing everything back takes.
+    Power,
+}
+
+/// Only root may look into layers and roots, where images' set-user-id programs lie.
+fn make_directories(root: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(root).map_err(FileError::io("make the directory", root))?;
+    let private = Mode::RWXU;
+    for name in [
+        "blobs",
+        "blobs/sha256",
+        "ingest",
+        "containers",
+        "layers",
+        "layers/empty",
+    ] {
+        make_directory(&root.join(name), private)?;
+    }
+    let empty = root.join("layers").join(crate::snapshot::EMPTY).join(TREE);
+    make_directory(
+        &empty,
+        Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
+    )
+}
+
+fn make_directory(path: &Path, mode: Mode) -> Result<(), FileError> {
+    match rustix::fs::mkdir(path, mode) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(FileError::at("make the directory", path)(errno)),
+    }
+}

@@ -1,0 +1,504 @@
+//! Tar entries from a stream: ustar, GNU and PAX (POSIX.1-2024, pax, "ustar Interchange Format";
+//! GNU tar manual, "Basic Tar Format").
+//!
+//! Where writers and readers of tar disagree, this reader takes Go's `archive/tar` for the judge:
+//! it is what Docker, containerd and Podman see of an image. The `tar` crate is not used here: it
+//! reads extended headers of any size into memory, and splits PAX records at line feeds, which
+//! binary attributes contain.
+
+use std::io::BufRead;
+
+use super::pax::{PaxRecords, Time, Xattr};
+use super::{Limits, UnpackProblem};
+
+/// Bytes of a header and of the unit that data is padded to.
+pub(super) const BLOCK_BYTES: usize = 512;
+
+/// One entry, with everything that extended headers say of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// As the archive has it: neither cleaned nor checked.
+    pub(super) path: Vec<u8>,
+    pub(super) kind: EntryKind,
+    pub(super) attributes: Attributes,
+}
+
+/// Owner, permissions, time, extended attributes.
+#[derive(Debug, Default)]
+pub(super) struct Attributes {
+    /// At most 0o7777.
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: Time,
+    pub(super) xattrs: Vec<Xattr>,
+}
+
+/// What an entry is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    File { sparse: Option<Sparse> },
+    Directory,
+    Symlink { target: Vec<u8> },
+    Hardlink { target: Vec<u8> },
+    CharacterDevice { major: u32, minor: u32 },
+    BlockDevice { major: u32, minor: u32 },
+    Fifo,
+}
+
+/// Where the data of a sparse file goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sparse {
+    pub(super) real_bytes: u64,
+    /// Offset and length of each run of data, ascending.
+    pub(super) runs: Vec<(u64, u64)>,
+}
+
+/// What extended headers say of the entry to come.
+#[derive(Debug, Default)]
+struct Extended {
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    pax: Option<PaxRecords>,
+}
+
+/// The reader.
+#[derive(Debug)]
+pub(super) struct Archive<'l, R> {
+    input: R,
+    limits: &'l Limits,
+    /// Bytes of the present entry's data that have not been read.
+    data: u64,
+    /// Bytes of padding after them.
+    padding: u64,
+}
+
+impl<'l, R: BufRead> Archive<'l, R> {
+    pub(super) fn new(input: R, limits: &'l Limits) -> Self {
+        Self {
+            input,
+            limits,
+            data: 0,
+            padding: 0,
+        }
+    }
+
+    /// The next entry; what was not read of the one before is skipped.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, UnpackProblem> {
+        let mut extended = Extended::default();
+        let mut header = [0; BLOCK_BYTES];
+        let mut headers = 0;
+        loop {
+            self.skip_data()?;
+            if !self.read_header(&mut header)? {
+                return match headers {
+                    0 => Ok(None),
+                    _ => Err(UnpackProblem::Archive(
+                        "an extended header with no entry after it",
+                    )),
+                };
+            }
+            let header = Header(&header);
+            headers += usize::from(header.type_flag() != b'g');
+            match header.type_flag() {
+                b'x' | b'X' => {
+                    let bytes = self.extended_header(header)?;
+                    extended.pax = Some(PaxRecords::parse(&bytes)?);
+                }
+                // Global headers carry comments; their overrides are not honoured by the peers.
+                b'g' => self.set_data(number(&header.0[124..136])?)?,
+                b'L' => extended.long_name = Some(self.long_text(header)?),
+                b'K' => extended.long_link = Some(self.long_text(header)?),
+                _ => return self.entry(header, extended).map(Some),
+            }
+            // A stream of nothing but extended headers would otherwise never end here.
+            if headers > 16 {
+                return Err(UnpackProblem::Archive("too many extended headers in a row"));
+            }
+        }
+    }
+
+    /// Gives the present entry's data to `sink`, in pieces.
+    pub(super) fn data(
+        &mut self,
+        mut sink: impl FnMut(&[u8]) -> Result<(), UnpackProblem>,
+    ) -> Result<(), UnpackProblem> {
+        let length = self.data;
+        self.data_run(length, &mut sink)
+    }
+
+    /// The same for the next `length` bytes only.
+    pub(super) fn data_run(
+        &mut self,
+        length: u64,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), UnpackProblem>,
+    ) -> Result<(), UnpackProblem> {
+        let mut left = length.min(self.data);
+        while left > 0 {
+            let available = fill(&mut self.input)?;
+            let count = available
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            if count == 0 {
+                return Err(UnpackProblem::Archive("it ends in the middle of a file"));
+            }
+            sink(&available[..count])?;
+            self.input.consume(count);
+            self.data -= count as u64;
+            left -= count as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads whatever follows the end of the archive, so that all of it is hashed.
+    pub(super) fn drain(&mut self) -> Result<(), UnpackProblem> {
+        loop {
+            let count = fill(&mut self.input)?.len();
+            if count == 0 {
+                return Ok(());
+            }
+            self.input.consume(count);
+        }
+    }
+
+    fn skip_data(&mut self) -> Result<(), UnpackProblem> {
+        self.data = self.data.saturating_add(self.padding);
+        self.padding = 0;
+        self.data(|_| Ok(()))
+    }
+
+    fn set_data(&mut self, bytes: u64) -> Result<(), UnpackProblem> {
+        if bytes > self.limits.unpacked_bytes {
+            return Err(UnpackProblem::Limit {
+                what: "bytes in one file",
+                limit: self.limits.unpacked_bytes,
+            });
+        }
+        self.data = bytes;
+        self.padding = bytes.next_multiple_of(BLOCK_BYTES as u64) - bytes;
+        Ok(())
+    }
+
+    /// Reads one header; false at the end of the archive.
+    fn read_header(&mut self, header: &mut [u8; BLOCK_BYTES]) -> Result<bool, UnpackProblem> {
+        if !self.read_block(header)? || header.iter().all(|&byte| byte == 0) {
+            return Ok(false);
+        }
+        Header(header).check()?;
+        Ok(true)
+    }
+
+    /// Reads one block; false when the stream is at its end.
+    fn read_block(&mut self, block: &mut [u8; BLOCK_BYTES]) -> Result<bool, UnpackProblem> {
+        let mut filled = 0;
+        while filled < BLOCK_BYTES {
+            let available = fill(&mut self.input)?;
+            let count = available.len().min(BLOCK_BYTES - filled);
+            if count == 0 {
+                return match filled {
+                    0 => Ok(false),
+                    _ => Err(UnpackProblem::Archive("it ends in the middle of a header")),
+                };
+            }
+            block[filled..filled + count].copy_from_slice(&available[..count]);
+            self.input.consume(count);
+            filled += count;
+        }
+        Ok(true)
+    }
+
+    /// The data of an extended header.
+    fn extended_header(&mut self, header: Header<'_>) -> Result<Vec<u8>, UnpackProblem> {
+        let length = number(&header.0[124..136])?;
+        if length > self.limits.extended_header_bytes {
+            return Err(UnpackProblem::Limit {
+                what: "bytes in an extended header",
+                limit: self.limits.extended_header_bytes,
+            });
+        }
+        self.set_data(length)?;
+        let mut bytes = Vec::new();
+        self.data(|piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// The data of a GNU long name or long link: text that a zero byte ends.
+    fn long_text(&mut self, header: Header<'_>) -> Result<Vec<u8>, UnpackProblem> {
+        let mut bytes = self.extended_header(header)?;
+        let end = bytes
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(bytes.len());
+        bytes.truncate(end);
+        Ok(bytes)
+    }
+
+    fn entry(&mut self, header: Header<'_>, extended: Extended) -> Result<Entry, UnpackProblem> {
+        let Extended {
+            long_name,
+            long_link,
+            pax,
+        } = extended;
+        let pax = pax.unwrap_or_default();
+        let path = long_name.or(pax.path).unwrap_or_else(|| header.path());
+        let target = long_link.or(pax.link_path).unwrap_or_else(|| header.link());
+        self.check_lengths(&path, &target, &pax.xattrs)?;
+        let kind = self.kind(header, &path, target, pax.size)?;
+        let attributes = Attributes {
+            mode: (number(&header.0[100..108])? & 0o7777) as u32,
+            uid: owner(pax.uid.map_or_else(|| number(&header.0[108..116]), Ok)?)?,
+            gid: owner(pax.gid.map_or_else(|| number(&header.0[116..124]), Ok)?)?,
+            mtime: pax.mtime.map_or_else(|| header.mtime(), Ok)?,
+            xattrs: pax.xattrs,
+        };
+        Ok(Entry {
+            path,
+            kind,
+            attributes,
+        })
+    }
+
+    fn check_lengths(
+        &self,
+        path: &[u8],
+        target: &[u8],
+        xattrs: &[Xattr],
+    ) -> Result<(), UnpackProblem> {
+        let over = |what, limit: usize| UnpackProblem::Limit {
+            what,
+            limit: limit as u64,
+        };
+        if path.len().max(target.len()) > self.limits.path_bytes {
+            return Err(over("bytes in a path", self.limits.path_bytes));
+        }
+        if xattrs
+            .iter()
+            .any(|(_, value)| value.len() > self.limits.xattr_bytes)
+        {
+            return Err(over(
+                "bytes in an extended attribute",
+                self.limits.xattr_bytes,
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the type flag says. Only files have data: the size of any other kind means nothing.
+    fn kind(
+        &mut self,
+        header: Header<'_>,
+        path: &[u8],
+        target: Vec<u8>,
+        pax_size: Option<u64>,
+    ) -> Result<EntryKind, UnpackProblem> {
+        let device = || -> Result<(u32, u32), UnpackProblem> {
+            let small = |field| {
+                u32::try_from(number(field)?)
+                    .map_err(|_| UnpackProblem::Archive("a device number is too large"))
+            };
+            Ok((small(&header.0[329..337])?, small(&header.0[337..345])?))
+        };
+        Ok(match header.type_flag() {
+            // The oldest archives mark directories by their names only.
+            0 | b'0' if path.ends_with(b"/") => EntryKind::Directory,
+            0 | b'0' | b'7' => {
+                self.set_data(pax_size.map_or_else(|| number(&header.0[124..136]), Ok)?)?;
+                EntryKind::File { sparse: None }
+            }
+            b'S' => EntryKind::File {
+                sparse: Some(self.sparse(header)?),
+            },
+            b'1' => EntryKind::Hardlink { target },
+            b'2' => EntryKind::Symlink { target },
+            b'3' => {
+                let (major, minor) = device()?;
+                EntryKind::CharacterDevice { major, minor }
+            }
+            b'4' => {
+                let (major, minor) = device()?;
+                EntryKind::BlockDevice { major, minor }
+            }
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            other => return Err(UnpackProblem::EntryType(other.escape_ascii().to_string())),
+        })
+    }
+
+    /// The map of an old GNU sparse file: four runs in the header, 21 in each block after it.
+    fn sparse(&mut self, header: Header<'_>) -> Result<Sparse, UnpackProblem> {
+        let stored_bytes = number(&header.0[124..136])?;
+        let real_bytes = number(&header.0[483..495])?;
+        let mut runs = Vec::new();
+        let mut more = add_runs(&header.0[386..482], &mut runs)? && header.0[482] != 0;
+        let mut block = [0; BLOCK_BYTES];
+        let mut map_bytes = 0;
+        while more {
+            map_bytes += BLOCK_BYTES as u64;
+            if map_bytes > self.limits.extended_header_bytes {
+                return Err(UnpackProblem::Limit {
+                    what: "bytes in a sparse file's map",
+                    limit: self.limits.extended_header_bytes,
+                });
+            }
+            if !self.read_block(&mut block)? {
+                return Err(UnpackProblem::Archive(
+                    "it ends in the middle of a sparse map",
+                ));
+            }
+            more = add_runs(&block[..504], &mut runs)? && block[504] != 0;
+        }
+        check_runs(&runs, stored_bytes, real_bytes)?;
+        self.set_data(real_bytes)?;
+        self.set_data(stored_bytes)?;
+        Ok(Sparse { real_bytes, runs })
+    }
+}
+
+/// Appends the runs of one piece of a sparse map; false when the map ends in it.
+fn add_runs(map: &[u8], runs: &mut Vec<(u64, u64)>) -> Result<bool, UnpackProblem> {
+    for run in map.chunks_exact(24) {
+        if run[0] == 0 {
+            return Ok(false);
+        }
+        let (offset, length) = (number(&run[..12])?, number(&run[12..])?);
+        runs.push((offset, length));
+    }
+    Ok(true)
+}
+
+fn check_runs(
+    runs: &[(u64, u64)],
+    stored_bytes: u64,
+    real_bytes: u64,
+) -> Result<(), UnpackProblem> {
+    let mut end = 0_u64;
+    let mut total = 0_u64;
+    for &(offset, length) in runs {
+        let run_end = offset
+            .checked_add(length)
+            .filter(|&e| offset >= end && e <= real_bytes);
+        end = run_end.ok_or(UnpackProblem::Archive(
+            "a sparse file's map is not in order",
+        ))?;
+        total += length;
+    }
+    if total == stored_bytes {
+        Ok(())
+    } else {
+        Err(UnpackProblem::Archive(
+            "a sparse file's map does not match its size",
+        ))
+    }
+}
+
+/// The stream's next bytes. Reading from the other thread cannot fail; its end is an empty slice.
+fn fill(input: &mut impl BufRead) -> Result<&[u8], UnpackProblem> {
+    input
+        .fill_buf()
+        .map_err(|error| UnpackProblem::Stream(error.to_string()))
+}
+
+/// A user or group id. The largest means "unchanged" to `chown(2)`.
+fn owner(id: u64) -> Result<u32, UnpackProblem> {
+    u32::try_from(id)
+        .ok()
+        .filter(|&id| id != u32::MAX)
+        .ok_or(UnpackProblem::Archive("a user or group id is out of range"))
+}
+
+/// The fields of one header.
+#[derive(Debug, Clone, Copy)]
+struct Header<'b>(&'b [u8; BLOCK_BYTES]);
+
+impl Header<'_> {
+    fn type_flag(self) -> u8 {
+        self.0[156]
+    }
+
+    /// The sum of all bytes, those of the sum itself taken for spaces; some old writers summed
+    /// signed bytes.
+    fn check(self) -> Result<(), UnpackProblem> {
+        let bytes = self.0[..148].iter().chain(&self.0[156..]);
+        let (unsigned, signed) = bytes.fold((256_i64, 256_i64), |(unsigned, signed), &byte| {
+            (
+                unsigned + i64::from(byte),
+                signed + i64::from(i8::from_ne_bytes([byte])),
+            )
+        });
+        match i64::try_from(number(&self.0[148..156])?) {
+            Ok(stored) if stored == unsigned || stored == signed => Ok(()),
+            _ => Err(UnpackProblem::Archive("the check sum of a header is wrong")),
+        }
+    }
+
+    fn path(self) -> Vec<u8> {
+        let name = until_zero(&self.0[..100]);
+        let prefix = until_zero(&self.0[345..500]);
+        // GNU headers have other fields where ustar has the prefix.
+        if &self.0[257..263] != b"ustar\0" || prefix.is_empty() {
+            return name.to_vec();
+        }
+        [prefix, b"/", name].concat()
+    }
+
+    fn link(self) -> Vec<u8> {
+        until_zero(&self.0[157..257]).to_vec()
+    }
+
+    fn mtime(self) -> Result<Time, UnpackProblem> {
+        let field = &self.0[136..148];
+        // Base 256 in two's complement: a time before the epoch.
+        let seconds = if field[0] == 0xff {
+            let low: [u8; 8] = std::array::from_fn(|i| field[4 + i]);
+            i64::from_be_bytes(low)
+        } else {
+            i64::try_from(number(&self.0[136..148])?).unwrap_or(i64::MAX)
+        };
+        Ok(Time {
+            seconds,
+            nanoseconds: 0,
+        })
+    }
+}
+
+/// A number: octal digits between blanks and zero bytes, or base 256 with its top bit set.
+/// An empty field is 0.
+fn number(field: &[u8]) -> Result<u64, UnpackProblem> {
+    if field[0] & 0x80 != 0 {
+        let mut value = u64::from(field[0] & 0x7f);
+        for &byte in &field[1..] {
+            if value >> 56 != 0 {
+                return Err(UnpackProblem::Archive(
+                    "a number in a header is out of range",
+                ));
+            }
+            value = value << 8 | u64::from(byte);
+        }
+        return Ok(value);
+    }
+    let blank = |byte: &&u8| matches!(byte, b' ' | 0);
+    let mut value = 0;
+    for &byte in field
+        .iter()
+        .skip_while(blank)
+        .take_while(|byte| !blank(byte))
+    {
+        if !matches!(byte, b'0'..=b'7') {
+            return Err(UnpackProblem::Archive("a number in a header is none"));
+        }
+        // At most twelve digits: 36 bits.
+        value = value << 3 | u64::from(byte - b'0');
+    }
+    Ok(value)
+}
+
+fn until_zero(field: &[u8]) -> &[u8] {
+    let end = field
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(field.len());
+    &field[..end]
+}
