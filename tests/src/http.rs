@@ -27,10 +27,19 @@ pub struct Request {
 }
 
 /// Sends one request to `address` (`host:port`) and reads the whole answer.
-pub fn send(address: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+pub fn send(
+    address: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
@@ -49,27 +58,43 @@ fn read_answer(mut from: impl BufRead, method: &str) -> io::Result<Answer> {
     let mut line = String::new();
     from.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP answer: {line:?}")))?;
+    let status = status.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("not an HTTP answer: {line:?}"),
+        )
+    })?;
     let headers = read_headers(&mut from)?;
     let mut body = Vec::new();
     if method == "HEAD" || status == 204 || status == 304 {
         // No body, whatever the length says.
-    } else if headers.get("transfer-encoding").is_some_and(|value| value == "chunked") {
+    } else if headers
+        .get("transfer-encoding")
+        .is_some_and(|value| value == "chunked")
+    {
         read_chunks(&mut from, &mut body)?;
-    } else if let Some(length) = headers.get("content-length").and_then(|value| value.parse().ok()) {
+    } else if let Some(length) = headers
+        .get("content-length")
+        .and_then(|value| value.parse().ok())
+    {
         body.resize(length, 0);
         from.read_exact(&mut body)?;
     } else {
         from.read_to_end(&mut body)?;
     }
-    Ok(Answer { status, headers, body })
+    Ok(Answer {
+        status,
+        headers,
+        body,
+    })
 }
 
 fn read_chunks(from: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let mut line = String::new();
         from.read_line(&mut line)?;
-        let size = u64::from_str_radix(line.trim(), 16).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let size = u64::from_str_radix(line.trim(), 16)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         from.take(size).read_to_end(body)?;
         line.clear();
         from.read_line(&mut line)?;
@@ -87,9 +112,16 @@ pub fn read_request(from: &mut impl BufRead) -> io::Result<Option<Request>> {
     }
     let mut words = line.split_whitespace().map(str::to_owned);
     let (Some(method), Some(target)) = (words.next(), words.next()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("not an HTTP request: {line:?}")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("not an HTTP request: {line:?}"),
+        ));
     };
-    Ok(Some(Request { method, target, headers: read_headers(from)? }))
+    Ok(Some(Request {
+        method,
+        target,
+        headers: read_headers(from)?,
+    }))
 }
 
 fn read_headers(from: &mut impl BufRead) -> io::Result<Headers> {
@@ -98,7 +130,9 @@ fn read_headers(from: &mut impl BufRead) -> io::Result<Headers> {
         let mut line = String::new();
         from.read_line(&mut line)?;
         match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.trim().to_owned()),
+            Some((name, value)) => {
+                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned())
+            }
             None => return Ok(headers),
         };
     }

@@ -6,9 +6,10 @@
 //! The tests drive the binary named by `GAMUT_BIN` from outside; nothing here links to the engine.
 
 pub mod census;
+pub mod cgroup;
 pub mod gamut;
-pub mod hostile;
 pub mod host;
+pub mod hostile;
 pub mod http;
 pub mod image;
 pub mod outcome;
@@ -16,15 +17,16 @@ pub mod patience;
 pub mod registry;
 pub mod skip;
 pub mod terminal;
+pub mod whoami;
 pub mod world;
 
-//pub use census::Census;
-//pub use gamut::Gamut;
-//pub use host::Host;
-//pub use hostile::{HostileRegistry, Login, Mischief};
+pub use census::Census;
+pub use gamut::{Gamut, Running};
+pub use host::Host;
+pub use hostile::{HostileRegistry, Login, Mischief};
 pub use image::{Compression, Image, ImageBuilder, Layer, Types};
 pub use outcome::Outcome;
 pub use patience::eventually;
 pub use registry::Registry;
-//pub use terminal::Terminal;
-//pub use world::World;
+pub use terminal::Terminal;
+pub use world::World;

@@ -23,7 +23,12 @@ impl Outcome {
     /// It ended with exactly this code.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
-        assert!(self.code == code, "expected exit code {code}, got {}\n{}", self.code, self.told());
+        assert!(
+            self.code == code,
+            "expected exit code {code}, got {}\n{}",
+            self.code,
+            self.told()
+        );
         self
     }
 
@@ -34,7 +39,11 @@ impl Outcome {
         assert!(it.err.contains("error: "), "no error line\n{}", it.told());
         let lower = it.err.to_lowercase();
         for word in words {
-            assert!(lower.contains(&word.to_lowercase()), "the error does not say {word:?}\n{}", it.told());
+            assert!(
+                lower.contains(&word.to_lowercase()),
+                "the error does not say {word:?}\n{}",
+                it.told()
+            );
         }
         assert!(!it.err.contains("panicked at"), "a panic\n{}", it.told());
         it
@@ -50,7 +59,11 @@ impl Outcome {
     /// Standard output is exactly `text` plus one newline.
     #[track_caller]
     pub fn prints(self, text: &str) -> Self {
-        assert!(self.out == format!("{text}\n"), "expected {text:?} on standard output\n{}", self.told());
+        assert!(
+            self.out == format!("{text}\n"),
+            "expected {text:?} on standard output\n{}",
+            self.told()
+        );
         self
     }
 
@@ -67,18 +80,25 @@ impl Outcome {
     /// Standard output as one JSON document.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("not JSON: {error}\n{}", self.told()))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("not JSON: {error}\n{}", self.told()))
     }
 
     /// Standard output as one JSON document per line.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<Value> {
-        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON: {error}\n{}", self.told()));
+        let parse = |line| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|error| panic!("not JSON: {error}\n{}", self.told()))
+        };
         self.out.lines().map(parse).collect()
     }
 
     /// Everything there is to know, for a message.
     pub fn told(&self) -> String {
-        format!("$ {}\nexit code: {}\n--- stdout\n{}--- stderr\n{}---", self.line, self.code, self.out, self.err)
+        format!(
+            "$ {}\nexit code: {}\n--- stdout\n{}--- stderr\n{}---",
+            self.line, self.code, self.out, self.err
+        )
     }
 }

@@ -32,7 +32,9 @@ fn main() -> ExitCode {
 }
 
 fn push(layout: &str, address: &str) -> Result<(), Box<dyn Error>> {
-    let registry = Registry { address: address.to_owned() };
+    let registry = Registry {
+        address: address.to_owned(),
+    };
     for (name, image) in read_layout(Path::new(layout))? {
         registry.try_push(&image, &name)?;
         println!("{address}/{name}");
@@ -47,10 +49,16 @@ fn build(layout: &str, base: &str, busybox: &str, apps: [&str; 3]) -> Result<(),
     let images = [
         ("debian:lab", debian.clone().build()),
         ("nginx:lab", nginx_image(debian.clone().layer(tree(nginx)?))),
-        ("python:lab", python_image(debian.clone().layer(tree(python)?))),
+        (
+            "python:lab",
+            python_image(debian.clone().layer(tree(python)?)),
+        ),
         ("redis:lab", redis_image(debian.layer(tree(redis)?))),
     ];
-    write_layout(Path::new(layout), &[images.to_vec(), busybox_images(busybox)?].concat())?;
+    write_layout(
+        Path::new(layout),
+        &[images.to_vec(), busybox_images(busybox)?].concat(),
+    )?;
     Ok(())
 }
 
@@ -60,7 +68,9 @@ fn tree(dir: &str) -> std::io::Result<Layer> {
 
 fn nginx_image(image: ImageBuilder) -> Image {
     // As the official image does: logs to the container's streams.
-    let logs = Layer::new().symlink("var/log/nginx/access.log", "/dev/stdout").symlink("var/log/nginx/error.log", "/dev/stderr");
+    let logs = Layer::new()
+        .symlink("var/log/nginx/access.log", "/dev/stdout")
+        .symlink("var/log/nginx/error.log", "/dev/stderr");
     image
         .layer(logs)
         .cmd(&["nginx", "-g", "daemon off;"])
@@ -70,13 +80,25 @@ fn nginx_image(image: ImageBuilder) -> Image {
 }
 
 fn python_image(image: ImageBuilder) -> Image {
-    image.env(&[PATH, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1"]).cmd(&["python3"]).build()
+    image
+        .env(&[PATH, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1"])
+        .cmd(&["python3"])
+        .build()
 }
 
 fn redis_image(image: ImageBuilder) -> Image {
     image
         .layer(Layer::new().dir("data", 0o777))
-        .cmd(&["redis-server", "--bind", "*", "-::*", "--protected-mode", "no", "--save", ""])
+        .cmd(&[
+            "redis-server",
+            "--bind",
+            "*",
+            "-::*",
+            "--protected-mode",
+            "no",
+            "--save",
+            "",
+        ])
         .config("ExposedPorts", json!({"6379/tcp": {}}))
         .config("Volumes", json!({"/data": {}}))
         .config("WorkingDir", "/data")
@@ -89,11 +111,19 @@ fn redis_image(image: ImageBuilder) -> Image {
 fn busybox_images(program: &str) -> Result<Vec<(&'static str, Image)>, Box<dyn Error>> {
     let listed = Command::new(program).arg("--list").output()?;
     let mut layer = Layer::new();
-    for dir in ["bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "usr/sbin", "var", "var/www"] {
+    for dir in [
+        "bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "usr/sbin", "var",
+        "var/www",
+    ] {
         layer = layer.dir(dir, 0o755);
     }
-    layer = layer.dir("tmp", 0o1777).file("bin/busybox", 0o755, std::fs::read(program)?);
-    for name in String::from_utf8(listed.stdout)?.lines().filter(|name| *name != "busybox") {
+    layer = layer
+        .dir("tmp", 0o1777)
+        .file("bin/busybox", 0o755, std::fs::read(program)?);
+    for name in String::from_utf8(listed.stdout)?
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
         layer = layer.hardlink(&format!("bin/{name}"), "bin/busybox");
     }
     let accounts = Layer::new()
@@ -101,18 +131,51 @@ fn busybox_images(program: &str) -> Result<Vec<(&'static str, Image)>, Box<dyn E
         .file("etc/group", 0o644, "root:x:0:\nwww-data:x:33:\naudio:x:29:www-data\nnogroup:x:65534:\n");
     let (layer, accounts) = (layer.into_tar(), accounts.into_tar());
     let make = |types, compression| {
-        ImageBuilder::new().types(types).compression(compression).tar(&layer).tar(&accounts).env(&[PATH]).cmd(&["sh"]).build()
+        ImageBuilder::new()
+            .types(types)
+            .compression(compression)
+            .tar(&layer)
+            .tar(&accounts)
+            .env(&[PATH])
+            .cmd(&["sh"])
+            .build()
     };
     // An entry that must not be chosen: running it fails, its content says so.
-    let foreign = ImageBuilder::new().architecture("s390x").layer(Layer::new().file("wrong-architecture", 0o644, "")).build();
+    let foreign = ImageBuilder::new()
+        .architecture("s390x")
+        .layer(Layer::new().file("wrong-architecture", 0o644, ""))
+        .build();
     let native = format!("linux/{}", native_architecture());
-    let entry = |types, image: &Image| Image::index(types, &[("linux/s390x", &foreign), (&native, image)]);
+    let entry =
+        |types, image: &Image| Image::index(types, &[("linux/s390x", &foreign), (&native, image)]);
+    // The program lies beside this one; both are built together.
+    let peer = std::fs::read(std::env::current_exe()?.with_file_name("lab-peer"))?;
+    let peer = ImageBuilder::new()
+        .tar(&layer)
+        .tar(&accounts)
+        .layer(Layer::new().file("bin/lab-peer", 0o755, peer))
+        .env(&[PATH])
+        .cmd(&["lab-peer", "serve", "80"])
+        .config("ExposedPorts", json!({"80/tcp": {}, "80/udp": {}}));
     Ok(vec![
-        ("busybox:lab", entry(Types::Oci, &make(Types::Oci, Compression::Gzip))),
-        ("busybox:zstd", entry(Types::Oci, &make(Types::Oci, Compression::Zstd))),
-        ("busybox:docker", entry(Types::Docker, &make(Types::Docker, Compression::Gzip))),
+        ("peer:lab", peer.build()),
+        (
+            "busybox:lab",
+            entry(Types::Oci, &make(Types::Oci, Compression::Gzip)),
+        ),
+        (
+            "busybox:zstd",
+            entry(Types::Oci, &make(Types::Oci, Compression::Zstd)),
+        ),
+        (
+            "busybox:docker",
+            entry(Types::Docker, &make(Types::Docker, Compression::Gzip)),
+        ),
         ("busybox:plain", make(Types::Oci, Compression::Plain)),
-        ("busybox:foreign", Image::index(Types::Oci, &[("linux/s390x", &foreign)])),
+        (
+            "busybox:foreign",
+            Image::index(Types::Oci, &[("linux/s390x", &foreign)]),
+        ),
     ])
 }
 

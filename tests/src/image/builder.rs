@@ -41,7 +41,9 @@ impl Types {
             // Docker has no word of its own for zstd; its tools write OCI's.
             (_, Compression::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
             (Self::Docker, Compression::Plain) => "application/vnd.docker.image.rootfs.diff.tar",
-            (Self::Docker, Compression::Gzip) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            (Self::Docker, Compression::Gzip) => {
+                "application/vnd.docker.image.rootfs.diff.tar.gzip"
+            }
         }
     }
 }
@@ -71,7 +73,13 @@ impl ImageBuilder {
             "aarch64" => "arm64",
             other => other,
         };
-        Self { types: Types::Oci, compression: Compression::Gzip, architecture: architecture.to_owned(), config: json!({}), layers: Vec::new() }
+        Self {
+            types: Types::Oci,
+            compression: Compression::Gzip,
+            architecture: architecture.to_owned(),
+            config: json!({}),
+            layers: Vec::new(),
+        }
     }
 
     /// For what follows.
@@ -97,7 +105,8 @@ impl ImageBuilder {
 
     /// A layer from the bytes of an archive, well-formed or not.
     pub fn tar(mut self, tar: &[u8]) -> Self {
-        self.layers.push((self.compression.pack(tar, self.types), digest(tar)));
+        self.layers
+            .push((self.compression.pack(tar, self.types), digest(tar)));
         self
     }
 
@@ -133,6 +142,10 @@ impl ImageBuilder {
         });
         let mut blobs = vec![config];
         blobs.extend(self.layers.into_iter().map(|(blob, _)| blob));
-        Image { top: Blob::new(self.types.manifest(), manifest.to_string().into_bytes()), manifests: Vec::new(), blobs }
+        Image {
+            top: Blob::new(self.types.manifest(), manifest.to_string().into_bytes()),
+            manifests: Vec::new(),
+            blobs,
+        }
     }
 }

@@ -36,7 +36,9 @@ impl Default for Layer {
 
 impl Layer {
     pub fn new() -> Self {
-        Self { tar: Builder::new(Vec::new()) }
+        Self {
+            tar: Builder::new(Vec::new()),
+        }
     }
 
     pub fn file(self, path: &str, mode: u32, content: impl AsRef<[u8]>) -> Self {
@@ -70,12 +72,21 @@ impl Layer {
     /// A file with one extended attribute, as a PAX record of the kind `SCHILY.xattr.NAME`.
     pub fn file_with_xattr(mut self, path: &str, name: &str, value: &[u8]) -> Self {
         let key = format!("SCHILY.xattr.{name}");
-        self.tar.append_pax_extensions([(key.as_str(), value)]).expect("writing to memory");
+        self.tar
+            .append_pax_extensions([(key.as_str(), value)])
+            .expect("writing to memory");
         self.file(path, 0o644, "marked")
     }
 
     /// An entry of any kind under any name, `../` and absolute ones included: up to 100 bytes, unchecked.
-    pub fn entry(mut self, kind: EntryType, path: &str, mode: u32, link: &str, content: &[u8]) -> Self {
+    pub fn entry(
+        mut self,
+        kind: EntryType,
+        path: &str,
+        mode: u32,
+        link: &str,
+        content: &[u8],
+    ) -> Self {
         let mut header = Header::new_gnu();
         let old = header.as_old_mut();
         old.name[..path.len()].copy_from_slice(path.as_bytes());
@@ -87,7 +98,9 @@ impl Layer {
         header.set_mtime(1_700_000_000);
         header.set_size(content.len() as u64);
         header.set_cksum();
-        self.tar.append(&header, content).expect("writing to memory");
+        self.tar
+            .append(&header, content)
+            .expect("writing to memory");
         self
     }
 
@@ -98,10 +111,16 @@ impl Layer {
         header.set_entry_type(kind);
         header.set_mode(0o666);
         header.set_size(0);
-        header.set_device_major(major).expect("a GNU header has devices");
-        header.set_device_minor(minor).expect("a GNU header has devices");
+        header
+            .set_device_major(major)
+            .expect("a GNU header has devices");
+        header
+            .set_device_minor(minor)
+            .expect("a GNU header has devices");
         header.set_cksum();
-        self.tar.append(&header, io::empty()).expect("writing to memory");
+        self.tar
+            .append(&header, io::empty())
+            .expect("writing to memory");
         self
     }
 
@@ -111,7 +130,9 @@ impl Layer {
         let mut links = HashMap::new();
         let mut waiting = vec![PathBuf::new()];
         while let Some(dir) = waiting.pop() {
-            let mut names: Vec<_> = fs::read_dir(tree.join(&dir))?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+            let mut names: Vec<_> = fs::read_dir(tree.join(&dir))?
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<Result<_, _>>()?;
             names.sort();
             for name in names {
                 let path = dir.join(name);
@@ -124,7 +145,12 @@ impl Layer {
     }
 
     /// Appends one path of a tree; true if it is a directory.
-    fn append_from(&mut self, tree: &Path, path: &Path, links: &mut HashMap<(u64, u64), PathBuf>) -> io::Result<bool> {
+    fn append_from(
+        &mut self,
+        tree: &Path,
+        path: &Path,
+        links: &mut HashMap<(u64, u64), PathBuf>,
+    ) -> io::Result<bool> {
         let source = tree.join(path);
         let meta = fs::symlink_metadata(&source)?;
         let kind = meta.file_type();
@@ -134,25 +160,35 @@ impl Layer {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let mut header = Header::new_gnu();
             header.set_mode(0o644);
-            self.tar.append_data(&mut header, path.with_file_name(format!(".wh.{name}")), io::empty())?;
+            self.tar.append_data(
+                &mut header,
+                path.with_file_name(format!(".wh.{name}")),
+                io::empty(),
+            )?;
         } else if kind.is_dir() {
             self.tar.append_data(&mut header, path, io::empty())?;
             if xattr(&source, "trusted.overlay.opaque").as_deref() == Some(b"y") {
                 let mut header = Header::new_gnu();
                 header.set_mode(0o644);
-                self.tar.append_data(&mut header, path.join(".wh..wh..opq"), io::empty())?;
+                self.tar
+                    .append_data(&mut header, path.join(".wh..wh..opq"), io::empty())?;
             }
         } else if kind.is_symlink() {
-            self.tar.append_link(&mut header, path, fs::read_link(&source)?)?;
+            self.tar
+                .append_link(&mut header, path, fs::read_link(&source)?)?;
         } else if let Some(first) = links.get(&(meta.dev(), meta.ino())) {
             header.set_entry_type(EntryType::Link);
             header.set_size(0);
             self.tar.append_link(&mut header, path, first)?;
         } else if kind.is_file() {
             if let Some(caps) = xattr(&source, "security.capability") {
-                self.tar.append_pax_extensions([("SCHILY.xattr.security.capability", caps.as_slice())])?;
+                self.tar.append_pax_extensions([(
+                    "SCHILY.xattr.security.capability",
+                    caps.as_slice(),
+                )])?;
             }
-            self.tar.append_data(&mut header, path, fs::File::open(&source)?.take(meta.len()))?;
+            self.tar
+                .append_data(&mut header, path, fs::File::open(&source)?.take(meta.len()))?;
             if meta.nlink() > 1 {
                 links.insert((meta.dev(), meta.ino()), path.to_owned());
             }
@@ -173,7 +209,9 @@ impl Compression {
             Self::Plain => tar.to_vec(),
             Self::Gzip => {
                 let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::new(4));
-                gzip.write_all(tar).and_then(|()| gzip.finish()).expect("writing to memory")
+                gzip.write_all(tar)
+                    .and_then(|()| gzip.finish())
+                    .expect("writing to memory")
             }
             Self::Zstd => zstd::encode_all(tar, 3).expect("writing to memory"),
         };

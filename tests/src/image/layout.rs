@@ -15,7 +15,12 @@ pub fn write_layout(dir: &Path, images: &[(&str, Image)]) -> io::Result<()> {
     fs::create_dir_all(&blobs)?;
     let mut entries = Vec::new();
     for (name, image) in images {
-        for blob in image.blobs.iter().chain(&image.manifests).chain([&image.top]) {
+        for blob in image
+            .blobs
+            .iter()
+            .chain(&image.manifests)
+            .chain([&image.top])
+        {
             fs::write(blobs.join(hex(&blob.digest)), blob.bytes.as_slice())?;
         }
         let mut descriptor = image.top.descriptor();
@@ -32,10 +37,17 @@ pub fn read_layout(dir: &Path) -> io::Result<Vec<(String, Image)>> {
     let index = parse(&fs::read(dir.join("index.json"))?)?;
     let mut images = Vec::new();
     for entry in list(&index, "manifests") {
-        let name = entry["annotations"][NAME].as_str().unwrap_or_default().to_owned();
+        let name = entry["annotations"][NAME]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let top = read_blob(dir, entry)?;
         let document = parse(&top.bytes)?;
-        let mut image = Image { top, manifests: Vec::new(), blobs: Vec::new() };
+        let mut image = Image {
+            top,
+            manifests: Vec::new(),
+            blobs: Vec::new(),
+        };
         let mut singles = vec![document.clone()];
         if document["manifests"].is_array() {
             singles.clear();
@@ -60,7 +72,11 @@ fn read_blob(dir: &Path, descriptor: &Value) -> io::Result<Blob> {
     let text = |field: &str| descriptor[field].as_str().unwrap_or_default().to_owned();
     let digest = text("digest");
     let bytes = fs::read(dir.join("blobs/sha256").join(hex(&digest)))?;
-    Ok(Blob { media_type: text("mediaType"), digest, bytes: Arc::new(bytes) })
+    Ok(Blob {
+        media_type: text("mediaType"),
+        digest,
+        bytes: Arc::new(bytes),
+    })
 }
 
 fn parse(bytes: &[u8]) -> io::Result<Value> {

@@ -24,7 +24,11 @@ pub struct Blob {
 
 impl Blob {
     pub fn new(media_type: &str, bytes: Vec<u8>) -> Self {
-        Self { media_type: media_type.to_owned(), digest: digest(&bytes), bytes: Arc::new(bytes) }
+        Self {
+            media_type: media_type.to_owned(),
+            digest: digest(&bytes),
+            bytes: Arc::new(bytes),
+        }
     }
 
     /// The OCI content descriptor of this blob.
@@ -45,17 +49,23 @@ pub struct Image {
 impl Image {
     /// An index over single images, each with its `os/architecture`.
     pub fn index(types: Types, entries: &[(&str, &Image)]) -> Self {
-        let (media_type, descriptors) = (types.index(), entries.iter().map(|(platform, image)| {
-            let (os, architecture) = platform.split_once('/').unwrap_or(("linux", platform));
-            let mut descriptor = image.top.descriptor();
-            descriptor["platform"] = json!({"os": os, "architecture": architecture});
-            descriptor
-        }));
+        let (media_type, descriptors) = (
+            types.index(),
+            entries.iter().map(|(platform, image)| {
+                let (os, architecture) = platform.split_once('/').unwrap_or(("linux", platform));
+                let mut descriptor = image.top.descriptor();
+                descriptor["platform"] = json!({"os": os, "architecture": architecture});
+                descriptor
+            }),
+        );
         let document = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": descriptors.collect::<Vec<_>>()});
         Self {
             top: Blob::new(media_type, document.to_string().into_bytes()),
             manifests: entries.iter().map(|(_, image)| image.top.clone()).collect(),
-            blobs: entries.iter().flat_map(|(_, image)| image.blobs.clone()).collect(),
+            blobs: entries
+                .iter()
+                .flat_map(|(_, image)| image.blobs.clone())
+                .collect(),
         }
     }
 
@@ -73,5 +83,7 @@ impl Image {
 /// `sha256:<hex>` of `bytes`.
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    hash.iter().fold("sha256:".to_owned(), |text, byte| {
+        text + &format!("{byte:02x}")
+    })
 }
