@@ -2,7 +2,7 @@
 
 use gamut_tests::hostile::{PASSWORD, USER};
 use gamut_tests::{
-    Compression, Gamut, HostileRegistry, Image, ImageBuilder, Layer, Login, Mischief, Types,
+    Compression, Gamut, HostileRegistry, Image, ImageBuilder, Layer, Login, Mischief,
 };
 
 /// A small image that can run: `sh` and a file that says `content`.
@@ -360,10 +360,9 @@ fn two_pulls_of_the_same_image_at_once() {
 }
 
 #[test]
-fn compressions_and_types_mixed_in_one_image() {
+fn compressions_mixed_in_one_image() {
     let Some(gamut) = Gamut::new() else { return };
     let image = ImageBuilder::new()
-        .types(Types::Docker)
         .layer(super::run::busybox_with(&["sh", "cat"]))
         .compression(Compression::Zstd)
         .layer(Layer::new().file("z", 0o644, "zstd "))

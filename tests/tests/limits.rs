@@ -93,7 +93,7 @@ fn memory_and_swap_together() {
     );
     gamut
         .run(&["--memory", "32m", "--memory-swap", "16m"], &["true"])
-        .refused(125, &["memory-swap"]);
+        .refused(125, &["swap"]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn what_gamut_itself_refuses_is_125() {
 #[test]
 fn output_and_error_stay_apart() {
     let Some(gamut) = Gamut::new() else { return };
+    gamut.call(&["pull", "-q", &gamut.image("busybox")]).ok();
     let both = gamut.run(&[], &["sh", "-c", "echo out; echo err >&2"]).ok();
     assert_eq!((both.out.as_str(), both.err.as_str()), ("out\n", "err\n"));
 }

@@ -158,7 +158,7 @@ fn masked_and_read_only_paths() {
     assert_eq!(gamut.inside(&[], written), "");
     let open = gamut.inside(
         &["--security-opt", "systempaths=unconfined"],
-        "ls /sys/firmware | wc -l; grep -c ' /proc/sys ' /proc/mounts",
+        "ls /sys/firmware | wc -l; grep -c ' /proc/sys ' /proc/mounts || true",
     );
     assert!(open.ends_with('0'), "{open}");
 }
@@ -181,7 +181,10 @@ fn dev_has_what_it_should_and_no_more() {
         "/dev/null 1:3 666\n/dev/zero 1:5 666\n/dev/full 1:7 666\n/dev/random 1:8 666\n/dev/urandom 1:9 666\n/dev/tty 5:0 666"
     );
     assert_eq!(
-        gamut.inside(&[], "readlink /dev/fd /dev/stdin /dev/ptmx"),
+        gamut.inside(
+            &[],
+            "for link in fd stdin ptmx; do readlink /dev/$link; done"
+        ),
         "/proc/self/fd\n/proc/self/fd/0\npts/ptmx"
     );
 }

@@ -20,6 +20,8 @@ pub enum Compression {
 /// A tar archive under construction. Entries are written exactly as told, in order.
 pub struct Layer {
     tar: Builder<Vec<u8>>,
+    /// Of the files so far. A hard link's entry repeats its file's mode: unpackers apply it to both names.
+    modes: HashMap<String, u32>,
 }
 
 impl std::fmt::Debug for Layer {
@@ -38,6 +40,7 @@ impl Layer {
     pub fn new() -> Self {
         Self {
             tar: Builder::new(Vec::new()),
+            modes: HashMap::new(),
         }
     }
 
@@ -54,7 +57,8 @@ impl Layer {
     }
 
     pub fn hardlink(self, path: &str, target: &str) -> Self {
-        self.entry(EntryType::Link, path, 0o644, target, &[])
+        let mode = self.modes.get(target).copied().unwrap_or(0o644);
+        self.entry(EntryType::Link, path, mode, target, &[])
     }
 
     /// Hides `path` of the layers below (OCI image spec, layer.md, "Whiteouts").
@@ -87,6 +91,7 @@ impl Layer {
         link: &str,
         content: &[u8],
     ) -> Self {
+        self.modes.insert(path.to_owned(), mode);
         let mut header = Header::new_gnu();
         let old = header.as_old_mut();
         old.name[..path.len()].copy_from_slice(path.as_bytes());
