@@ -34,19 +34,37 @@ struct Process {
 
 /// The container's cgroup, relative to each hierarchy's base.
 pub(crate) fn cgroup_path(plan: &LaunchPlan) -> String {
-    let given = plan.spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref());
-    given.map_or_else(|| format!("gamut/{}", plan.id), |path| path.to_string_lossy().trim_matches('/').to_owned())
+    let given = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.cgroups_path().as_ref());
+    given.map_or_else(
+        || format!("gamut/{}", plan.id),
+        |path| path.to_string_lossy().trim_matches('/').to_owned(),
+    )
 }
 
 pub(crate) fn cgroup_failed(error: &CgroupError) -> StartError {
     match error.kind() {
-        gamut_spec::Kind::Invalid => StartError::Request { message: error.to_string(), hint: error.hint() },
-        _ => StartError::Step { step: "set up the cgroup".into(), reason: error.to_string(), hint: error.hint() },
+        gamut_spec::Kind::Invalid => StartError::Request {
+            message: error.to_string(),
+            hint: error.hint(),
+        },
+        _ => StartError::Step {
+            step: "set up the cgroup".into(),
+            reason: error.to_string(),
+            hint: error.hint(),
+        },
     }
 }
 
 fn refused(act: &str, error: &CgroupError) -> CellError {
-    CellError::Refused { act: act.into(), reason: error.to_string(), hint: error.hint() }
+    CellError::Refused {
+        act: act.into(),
+        reason: error.to_string(),
+        hint: error.hint(),
+    }
 }
 
 /// A cgroup that goes away again unless the start succeeds.
@@ -67,15 +85,26 @@ impl Drop for Tentative {
     }
 }
 
-fn make_cgroup(plan: &LaunchPlan, hierarchies: &Hierarchies) -> Result<(Tentative, Vec<String>), StartError> {
-    let resources = plan.spec.linux().as_ref().and_then(|l| l.resources().clone()).unwrap_or_default();
+fn make_cgroup(
+    plan: &LaunchPlan,
+    hierarchies: &Hierarchies,
+) -> Result<(Tentative, Vec<String>), StartError> {
+    let resources = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.resources().clone())
+        .unwrap_or_default();
     let path = cgroup_path(plan);
     let needs = Needs::of(&resources);
     let made = match Cgroup::create(hierarchies, &path, &needs) {
         // Left over by a keeper that was killed: this start holds the container's lock.
         Err(CgroupError::Exists { .. }) => {
             let stale = Cgroup::open(hierarchies, &path).map_err(|e| cgroup_failed(&e))?;
-            stale.kill_all().and_then(|()| stale.remove()).map_err(|e| cgroup_failed(&e))?;
+            stale
+                .kill_all()
+                .and_then(|()| stale.remove())
+                .map_err(|e| cgroup_failed(&e))?;
             Cgroup::create(hierarchies, &path, &needs)
         }
         other => other,
@@ -94,16 +123,27 @@ impl Cell for Container {
         crate::probe::probe(host)
     }
 
-    fn start(plan: &LaunchPlan, fds: CellFds, connect: &mut dyn Connect) -> Result<Self, StartError> {
+    fn start(
+        plan: &LaunchPlan,
+        fds: CellFds,
+        connect: &mut dyn Connect,
+    ) -> Result<Self, StartError> {
         let hierarchies = Hierarchies::discover().map_err(|e| cgroup_failed(&e))?;
         let (tentative, mut warnings) = make_cgroup(plan, &hierarchies)?;
-        let cgroup = tentative.0.as_ref().ok_or_else(|| launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL))?;
+        let cgroup = tentative.0.as_ref().ok_or_else(|| {
+            launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL)
+        })?;
         let mut prepared = prepare::prepare(plan, fds, &hierarchies, cgroup)?;
         let wanted = limits::of(plan);
         let started = launch::start(plan, &prepared, cgroup, connect, &wanted)?;
         warnings.extend(wanted.warnings);
-        let main = Process { started, terminal: prepared.terminal.take() };
-        let cgroup = tentative.keep().ok_or_else(|| launch::prepare::step_failed("keep the cgroup", rustix::io::Errno::INVAL))?;
+        let main = Process {
+            started,
+            terminal: prepared.terminal.take(),
+        };
+        let cgroup = tentative.keep().ok_or_else(|| {
+            launch::prepare::step_failed("keep the cgroup", rustix::io::Errno::INVAL)
+        })?;
         Ok(Container {
             plan: plan.clone(),
             cgroup,
@@ -115,12 +155,19 @@ impl Cell for Container {
     }
 
     fn exec(&mut self, plan: &ExecPlan, fds: CellFds) -> Result<ProcessId, StartError> {
-        let main = self.processes.get(&MAIN).ok_or_else(|| StartError::Conflict {
-            message: "the container's first process has ended".into(),
-            hint: None,
-        })?;
-        let target =
-            Target { plan: &self.plan, init: &main.started, cgroup: &self.cgroup, devpts: self.devpts.as_ref() };
+        let main = self
+            .processes
+            .get(&MAIN)
+            .ok_or_else(|| StartError::Conflict {
+                message: "the container's first process has ended".into(),
+                hint: None,
+            })?;
+        let target = Target {
+            plan: &self.plan,
+            init: &main.started,
+            cgroup: &self.cgroup,
+            devpts: self.devpts.as_ref(),
+        };
         let (started, terminal) = exec::exec(target, plan, fds)?;
         let id = self.next;
         self.next += 1;
@@ -129,7 +176,9 @@ impl Cell for Container {
     }
 
     fn pid(&self, of: ProcessId) -> i32 {
-        self.processes.get(&of).map_or(0, |p| p.started.pid.as_raw_nonzero().get())
+        self.processes
+            .get(&of)
+            .map_or(0, |p| p.started.pid.as_raw_nonzero().get())
     }
 
     fn take_terminal(&mut self, of: ProcessId) -> Option<OwnedFd> {
@@ -183,13 +232,19 @@ impl Cell for Container {
     }
 
     fn stats(&self) -> Result<Stats, CellError> {
-        let mut stats = self.cgroup.stats().map_err(|e| refused("read the cgroup", &e))?;
+        let mut stats = self
+            .cgroup
+            .stats()
+            .map_err(|e| refused("read the cgroup", &e))?;
         stats.networks = crate::probe::interfaces(self.pid(MAIN));
         Ok(stats)
     }
 
     fn update(&self, limits: &Limits) -> Result<(), CellError> {
-        self.cgroup.apply(limits).map(drop).map_err(|e| refused("change the limits", &e))
+        self.cgroup
+            .apply(limits)
+            .map(drop)
+            .map_err(|e| refused("change the limits", &e))
     }
 
     fn oom_killed(&self) -> bool {
@@ -202,9 +257,14 @@ impl Cell for Container {
         let _ = self.cgroup.thaw();
         for (_, process) in std::mem::take(&mut self.processes) {
             let _ = rustix::process::pidfd_send_signal(&process.started.pidfd, Signal::KILL);
-            let _ = rustix::process::waitid(WaitId::PidFd(process.started.pidfd.as_fd()), WaitIdOptions::EXITED);
+            let _ = rustix::process::waitid(
+                WaitId::PidFd(process.started.pidfd.as_fd()),
+                WaitIdOptions::EXITED,
+            );
         }
-        self.cgroup.remove().map_err(|e| refused("remove the cgroup", &e))
+        self.cgroup
+            .remove()
+            .map_err(|e| refused("remove the cgroup", &e))
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -218,10 +278,14 @@ impl Cell for Container {
 
 impl Freezer for Container {
     fn freeze(&self) -> Result<(), CellError> {
-        self.cgroup.freeze().map_err(|e| refused("pause the container", &e))
+        self.cgroup
+            .freeze()
+            .map_err(|e| refused("pause the container", &e))
     }
 
     fn thaw(&self) -> Result<(), CellError> {
-        self.cgroup.thaw().map_err(|e| refused("resume the container", &e))
+        self.cgroup
+            .thaw()
+            .map_err(|e| refused("resume the container", &e))
     }
 }

@@ -20,7 +20,9 @@ pub(crate) struct ProcessLimits {
 /// Clamps the plan's wishes.
 pub(crate) fn of(plan: &LaunchPlan) -> ProcessLimits {
     let mut limits = ProcessLimits::default();
-    let Some(process) = plan.spec.process() else { return limits };
+    let Some(process) = plan.spec.process() else {
+        return limits;
+    };
     let wishes = process.rlimits().as_deref().unwrap_or_default();
     if wishes.is_empty() && process.oom_score_adj().is_none() {
         return limits;
@@ -43,9 +45,18 @@ pub(crate) fn of(plan: &LaunchPlan) -> ProcessLimits {
 pub(crate) fn apply(limits: &ProcessLimits, pid: Pid) -> Result<(), StartError> {
     for limit in &limits.rlimits {
         let value = |n: u64| (n != u64::MAX).then_some(n);
-        let wanted = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
-        rustix::process::prlimit(Some(pid), rlimits::resource_of(limit.typ()), wanted)
-            .map_err(|e| step_failed(format!("set the limit {}", rlimits::name_of(limit.typ())), e))?;
+        let wanted = Rlimit {
+            current: value(limit.soft()),
+            maximum: value(limit.hard()),
+        };
+        rustix::process::prlimit(Some(pid), rlimits::resource_of(limit.typ()), wanted).map_err(
+            |e| {
+                step_failed(
+                    format!("set the limit {}", rlimits::name_of(limit.typ())),
+                    e,
+                )
+            },
+        )?;
     }
     if let Some(value) = limits.oom_score_adj {
         let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());

@@ -9,7 +9,11 @@ use gamut_plan::{LaunchPlan, Level};
 ///
 /// # Errors
 /// [`StartError`] of the level, or that it is not built.
-pub fn start(plan: &LaunchPlan, fds: CellFds, connect: &mut dyn Connect) -> Result<Box<dyn Cell>, StartError> {
+pub fn start(
+    plan: &LaunchPlan,
+    fds: CellFds,
+    connect: &mut dyn Connect,
+) -> Result<Box<dyn Cell>, StartError> {
     match plan.level {
         Level::Container => Ok(Box::new(Container::start(plan, fds, connect)?)),
         level => Err(StartError::Request {

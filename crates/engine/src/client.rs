@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use gamut_plan::Stats;
 use gamut_plan::cell::{CellError, Exit, Limits, StartError};
 use gamut_plan::launch::ExecPlan;
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
-use gamut_plan::Stats;
 use gamut_spec::{Fault, Kind};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -53,7 +53,9 @@ impl Fault for ClientError {
     fn hint(&self) -> Option<String> {
         match self {
             ClientError::NotRunning => Some("start it with `gamut start`".into()),
-            ClientError::Gone => Some("its container was stopped with it; see `gamut ps -a`".into()),
+            ClientError::Gone => {
+                Some("its container was stopped with it; see `gamut ps -a`".into())
+            }
             ClientError::Start(error) => error.hint(),
             ClientError::Cell(error) => error.hint(),
             _ => None,
@@ -110,7 +112,10 @@ impl Client {
             .stderr(Stdio::null())
             .spawn()
             .map_err(ClientError::Spawn)?;
-        Ok(Client { socket: ours, early: VecDeque::new() })
+        Ok(Client {
+            socket: ours,
+            early: VecDeque::new(),
+        })
     }
 
     /// Connects to the keeper of a running container.
@@ -125,7 +130,10 @@ impl Client {
             Err(errno) => return Err(ClientError::Socket(errno)),
         };
         match gamut_sys::socket::connect(directory.as_fd(), SOCKET_NAME) {
-            Ok(socket) => Ok(Client { socket, early: VecDeque::new() }),
+            Ok(socket) => Ok(Client {
+                socket,
+                early: VecDeque::new(),
+            }),
             Err(Errno::NOENT | Errno::CONNREFUSED) => Err(ClientError::NotRunning),
             Err(errno) => Err(ClientError::Socket(errno)),
         }
@@ -136,7 +144,11 @@ impl Client {
         self.send_packet(&[&text], descriptors)
     }
 
-    fn send_packet(&self, parts: &[&[u8]], descriptors: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+    fn send_packet(
+        &self,
+        parts: &[&[u8]],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ClientError> {
         match gamut_sys::socket::send(self.socket.as_fd(), parts, descriptors) {
             Ok(()) => Ok(()),
             Err(Errno::PIPE | Errno::CONNRESET) => Err(ClientError::Gone),
@@ -157,16 +169,19 @@ impl Client {
 
     fn receive(&self) -> Result<(Event, Vec<OwnedFd>), ClientError> {
         let mut buffer = vec![0u8; MAX_PACKET_BYTES];
-        let (length, descriptors) = match gamut_sys::socket::receive(self.socket.as_fd(), &mut buffer) {
-            Ok((0, _)) | Err(Errno::CONNRESET) => return Ok((Event::End, Vec::new())),
-            Ok(received) => received,
-            Err(errno) => return Err(ClientError::Socket(errno)),
-        };
+        let (length, descriptors) =
+            match gamut_sys::socket::receive(self.socket.as_fd(), &mut buffer) {
+                Ok((0, _)) | Err(Errno::CONNRESET) => return Ok((Event::End, Vec::new())),
+                Ok(received) => received,
+                Err(errno) => return Err(ClientError::Socket(errno)),
+            };
         buffer.truncate(length);
         let event = match buffer.first() {
             Some(&stream::STDOUT) => Event::Stdout(buffer.split_off(1)),
             Some(&stream::STDERR) => Event::Stderr(buffer.split_off(1)),
-            _ => Event::Reply(serde_json::from_slice(&buffer).map_err(|e| ClientError::Answer(e.to_string()))?),
+            _ => Event::Reply(
+                serde_json::from_slice(&buffer).map_err(|e| ClientError::Answer(e.to_string()))?,
+            ),
         };
         Ok((event, descriptors))
     }
@@ -195,7 +210,9 @@ impl Client {
     /// # Errors
     /// As all here: the keeper's refusal, or that it is gone.
     pub fn attach(&mut self, input: Input) -> Result<(), ClientError> {
-        self.done(&Request::Attach { stdin: input == Input::Yes })
+        self.done(&Request::Attach {
+            stdin: input == Input::Yes,
+        })
     }
 
     /// This client removes the container when it has ended.
@@ -212,9 +229,24 @@ impl Client {
     /// [`ClientError::Start`] with what failed.
     pub fn launch(&mut self, dirs: &Dirs, id: &str) -> Result<Started, ClientError> {
         let (root, run_root) = (dirs.root.clone(), dirs.run_root.clone());
-        self.send(&Request::Launch { root, run_root, id: id.to_owned() }, &[])?;
+        self.send(
+            &Request::Launch {
+                root,
+                run_root,
+                id: id.to_owned(),
+            },
+            &[],
+        )?;
         match self.answer()?.0 {
-            Reply::Started { pid, trace, warnings } => Ok(Started { pid, trace, warnings }),
+            Reply::Started {
+                pid,
+                trace,
+                warnings,
+            } => Ok(Started {
+                pid,
+                trace,
+                warnings,
+            }),
             other => Err(refusal(other)),
         }
     }
@@ -223,12 +255,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Start`] with what failed.
-    pub fn exec(&mut self, plan: ExecPlan, streams: &[BorrowedFd<'_>]) -> Result<Executed, ClientError> {
+    pub fn exec(
+        &mut self,
+        plan: ExecPlan,
+        streams: &[BorrowedFd<'_>],
+    ) -> Result<Executed, ClientError> {
         self.send(&Request::Exec(Box::new(plan)), streams)?;
         match self.answer()? {
-            (Reply::ExecStarted { pid }, descriptors) => {
-                Ok(Executed { pid, terminal: descriptors.into_iter().next() })
-            }
+            (Reply::ExecStarted { pid }, descriptors) => Ok(Executed {
+                pid,
+                terminal: descriptors.into_iter().next(),
+            }),
             (other, _) => Err(refusal(other)),
         }
     }
@@ -267,7 +304,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Gone`] if the keeper died.
-    pub fn stop(&mut self, signal: Option<i32>, timeout_s: Option<Option<u32>>) -> Result<Exit, ClientError> {
+    pub fn stop(
+        &mut self,
+        signal: Option<i32>,
+        timeout_s: Option<Option<u32>>,
+    ) -> Result<Exit, ClientError> {
         self.send(&Request::Stop { signal, timeout_s }, &[])?;
         self.exited()
     }
@@ -360,5 +401,8 @@ fn refusal(reply: Reply) -> ClientError {
 /// The end of a stream that is not an error: the reader went away.
 #[must_use]
 pub fn is_closed(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
 }

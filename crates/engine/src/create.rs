@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use gamut_plan::draw::{self, DeviceKind, DeviceNode, Drawing};
 use gamut_plan::launch::{Durability, FilesPlan, NetworkPlan, RootPlan, Trace};
 use gamut_plan::request::{
-    AfterExit, IpcNamespace, Isolation, MountSource, NetworkMode, RunRequest, Sharing, UserNamespace,
+    AfterExit, IpcNamespace, Isolation, MountSource, NetworkMode, RunRequest, Sharing,
+    UserNamespace,
 };
 use gamut_plan::{LaunchPlan, Level};
 use gamut_spec::digest::Digest;
@@ -112,11 +113,20 @@ impl Engine {
         };
         let mut attempt = 0;
         loop {
-            let name = request.name.clone().unwrap_or_else(|| names::container_name(attempt));
+            let name = request
+                .name
+                .clone()
+                .unwrap_or_else(|| names::container_name(attempt));
             let row = row(name.clone());
-            match self.store.db_mut().write(|transaction| transaction.insert_container(&row)) {
+            match self
+                .store
+                .db_mut()
+                .write(|transaction| transaction.insert_container(&row))
+            {
                 Ok(()) => return Ok(name),
-                Err(db::DbError::NameTaken { .. }) if request.name.is_none() && attempt < 20 => attempt += 1,
+                Err(db::DbError::NameTaken { .. }) if request.name.is_none() && attempt < 20 => {
+                    attempt += 1
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -133,7 +143,11 @@ impl Engine {
         name: &str,
     ) -> Result<Created, EngineError> {
         let (network_plan, addresses) = self.network_of(request, source, id)?;
-        let mounted = self.store.snapshots().prepare(id, &source.layers).map_err(gamut_store::StoreError::from)?;
+        let mounted = self
+            .store
+            .snapshots()
+            .prepare(id, &source.layers)
+            .map_err(gamut_store::StoreError::from)?;
         let dirs = self.dirs.container(id);
         let volumes = self.volumes(request, source, id)?;
         let hostname = hostname(self, request, id);
@@ -159,7 +173,12 @@ impl Engine {
             image: &source.config,
             host: self.host(),
             cgroup_parent: &self.instance().cgroup,
-            root: RootPlan { lower: mounted.lower, upper: mounted.upper, work: mounted.work, durability },
+            root: RootPlan {
+                lower: mounted.lower,
+                upper: mounted.upper,
+                work: mounted.work,
+                durability,
+            },
             network: network_plan,
             files,
             mount_sources: volumes.sources,
@@ -172,7 +191,12 @@ impl Engine {
             trace: options.trace,
         })?;
         record::write_plan(&dirs, &drawn.plan)?;
-        Ok(Created { id: id.to_owned(), name: name.to_owned(), plan: drawn.plan, warnings: drawn.warnings })
+        Ok(Created {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            plan: drawn.plan,
+            warnings: drawn.warnings,
+        })
     }
 
     fn network_of(
@@ -190,7 +214,14 @@ impl Engine {
             }
             NetworkMode::Default | NetworkMode::Named(_) => {
                 let network = self.default_network()?;
-                self.lease_network(&LeaseOf { id, request, image: &source.config }, &network)?
+                self.lease_network(
+                    &LeaseOf {
+                        id,
+                        request,
+                        image: &source.config,
+                    },
+                    &network,
+                )?
             }
         })
     }
@@ -200,7 +231,11 @@ impl Engine {
         let mut request = request.clone();
         let id_of = |named: &str| self.store.db().container(named).map(|c| c.id);
         let namespaces = &mut request.namespaces;
-        for sharing in [&mut namespaces.pid, &mut namespaces.uts, &mut namespaces.cgroup] {
+        for sharing in [
+            &mut namespaces.pid,
+            &mut namespaces.uts,
+            &mut namespaces.cgroup,
+        ] {
             if let Some(Sharing::Container(named)) = sharing {
                 *named = id_of(named)?;
             }
@@ -213,13 +248,19 @@ impl Engine {
 
     /// Takes a container back: the row first, then what stands below it.
     pub(crate) fn forget(&mut self, id: &str) {
-        let _ = self.store.db_mut().write(|transaction| transaction.remove_container(id));
+        let _ = self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.remove_container(id));
         let _ = self.store.remove_container_directory(id);
         let _ = std::fs::remove_dir_all(self.anonymous_volumes(id));
     }
 }
 
-fn labels(request: &RunRequest, config: &ImageConfig) -> std::collections::BTreeMap<String, String> {
+fn labels(
+    request: &RunRequest,
+    config: &ImageConfig,
+) -> std::collections::BTreeMap<String, String> {
     let mut labels = config.config.labels.clone();
     labels.extend(request.labels.clone());
     labels
@@ -240,7 +281,10 @@ fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
         });
     }
     let missing = crate::cells::probe(wanted, engine.host());
-    match missing.iter().find(|m| m.weight == gamut_plan::host::Weight::Fatal) {
+    match missing
+        .iter()
+        .find(|m| m.weight == gamut_plan::host::Weight::Fatal)
+    {
         None => Ok(wanted),
         Some(lack) => Err(EngineError::Level {
             wanted: wanted.to_string(),
@@ -267,8 +311,10 @@ fn hostname(engine: &Engine, request: &RunRequest, id: &str) -> String {
 }
 
 fn stat(path: &Path) -> Result<std::fs::Metadata, EngineError> {
-    std::fs::metadata(path)
-        .map_err(|source| EngineError::HostPath { path: path.display().to_string(), source })
+    std::fs::metadata(path).map_err(|source| EngineError::HostPath {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 /// The nodes behind `--device`; a directory stands for all the devices in it. With `--privileged`
@@ -277,10 +323,14 @@ fn devices(request: &RunRequest) -> Result<Vec<DeviceNode>, EngineError> {
     let mut nodes = Vec::new();
     if request.security.privileged {
         collect_devices(Path::new("/dev"), Path::new("/dev"), "rwm", &mut nodes);
-        const OURS: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "console"];
+        const OURS: [&str; 7] = [
+            "null", "zero", "full", "random", "urandom", "tty", "console",
+        ];
         nodes.retain(|n| {
             let name = n.path.strip_prefix("/dev").unwrap_or(&n.path);
-            !name.starts_with("pts") && !OURS.iter().any(|own| name == Path::new(own)) && name != Path::new("ptmx")
+            !name.starts_with("pts")
+                && !OURS.iter().any(|own| name == Path::new(own))
+                && name != Path::new("ptmx")
         });
     }
     for device in &request.security.devices {
@@ -293,9 +343,11 @@ fn devices(request: &RunRequest) -> Result<Vec<DeviceNode>, EngineError> {
         if metadata.is_dir() {
             collect_devices(&device.source, &device.target, &letters, &mut nodes);
         } else {
-            let node = device_node(&metadata, &device.target, &letters).ok_or_else(|| EngineError::NotDevice {
-                path: device.source.display().to_string(),
-                what: "a device",
+            let node = device_node(&metadata, &device.target, &letters).ok_or_else(|| {
+                EngineError::NotDevice {
+                    path: device.source.display().to_string(),
+                    what: "a device",
+                }
             })?;
             nodes.push(node);
         }
@@ -304,9 +356,13 @@ fn devices(request: &RunRequest) -> Result<Vec<DeviceNode>, EngineError> {
 }
 
 fn collect_devices(source: &Path, target: &Path, access: &str, nodes: &mut Vec<DeviceNode>) {
-    let Ok(entries) = std::fs::read_dir(source) else { return };
+    let Ok(entries) = std::fs::read_dir(source) else {
+        return;
+    };
     for entry in entries.flatten() {
-        let Ok(metadata) = entry.metadata() else { continue };
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
         let inside = target.join(entry.file_name());
         if metadata.is_dir() {
             collect_devices(&entry.path(), &inside, access, nodes);
@@ -347,10 +403,17 @@ fn block_devices(request: &RunRequest) -> Result<Vec<(PathBuf, u32, u32)>, Engin
         .map(|path| {
             let metadata = stat(path)?;
             if !metadata.file_type().is_block_device() {
-                return Err(EngineError::NotDevice { path: path.display().to_string(), what: "a block device" });
+                return Err(EngineError::NotDevice {
+                    path: path.display().to_string(),
+                    what: "a block device",
+                });
             }
             let number = metadata.rdev();
-            Ok((path.clone(), rustix::fs::major(number), rustix::fs::minor(number)))
+            Ok((
+                path.clone(),
+                rustix::fs::major(number),
+                rustix::fs::minor(number),
+            ))
         })
         .collect()
 }
@@ -378,13 +441,24 @@ impl Engine {
         self.dirs.volumes().join(format!("of-{id}"))
     }
 
-    fn volumes(&self, request: &RunRequest, source: &Source, id: &str) -> Result<Volumes, EngineError> {
+    fn volumes(
+        &self,
+        request: &RunRequest,
+        source: &Source,
+        id: &str,
+    ) -> Result<Volumes, EngineError> {
         let mut volumes = Volumes::default();
-        let layers: Vec<PathBuf> = source.layers.iter().map(|l| self.store.layers().tree(l)).collect();
+        let layers: Vec<PathBuf> = source
+            .layers
+            .iter()
+            .map(|l| self.store.layers().tree(l))
+            .collect();
         let mut anonymous = 0;
         let mut next = |target: &Path| -> Result<PathBuf, EngineError> {
             anonymous += 1;
-            let path = self.anonymous_volumes(id).join(format!("{anonymous}/_data"));
+            let path = self
+                .anonymous_volumes(id)
+                .join(format!("{anonymous}/_data"));
             crate::volume::make(&path, &layers, target)?;
             Ok(path)
         };
@@ -393,14 +467,19 @@ impl Engine {
                 MountSource::Tmpfs(_) => None,
                 MountSource::Bind { path, create, .. } => {
                     if *create && !path.exists() {
-                        std::fs::create_dir_all(path)
-                            .map_err(|source| EngineError::HostPath { path: path.display().to_string(), source })?;
+                        std::fs::create_dir_all(path).map_err(|source| EngineError::HostPath {
+                            path: path.display().to_string(),
+                            source,
+                        })?;
                     }
                     stat(path)?;
                     Some(path.clone())
                 }
                 MountSource::Volume { name: None, .. } => Some(next(&mount.target)?),
-                MountSource::Volume { name: Some(name), copy_image_content } => {
+                MountSource::Volume {
+                    name: Some(name),
+                    copy_image_content,
+                } => {
                     let path = self.dirs.volumes().join(name).join("_data");
                     if !path.exists() {
                         let from: &[PathBuf] = if *copy_image_content { &layers } else { &[] };

@@ -14,12 +14,18 @@ pub struct Dirs {
 impl Dirs {
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
-        Dirs { root: root.into(), run_root: run_root.into() }
+        Dirs {
+            root: root.into(),
+            run_root: run_root.into(),
+        }
     }
 
     #[must_use]
     pub fn container(&self, id: &str) -> Container {
-        Container { directory: self.root.join("containers").join(id), run: self.run_root.join(id) }
+        Container {
+            directory: self.root.join("containers").join(id),
+            run: self.run_root.join(id),
+        }
     }
 
     /// Compiled filters.
@@ -70,7 +76,10 @@ impl Container {
     /// Another container of the same roots.
     #[must_use]
     pub fn sibling(&self, id: &str) -> Container {
-        Container { directory: self.directory.with_file_name(id), run: self.run.with_file_name(id) }
+        Container {
+            directory: self.directory.with_file_name(id),
+            run: self.run.with_file_name(id),
+        }
     }
 
     /// The roots that this lies below.

@@ -24,7 +24,11 @@ impl Engine {
     /// [`EngineError::Store`] if they cannot be used.
     pub fn open(dirs: Dirs) -> Result<Engine, EngineError> {
         let store = Store::open(&dirs.root)?;
-        Ok(Engine { dirs, store, host: OnceCell::new() })
+        Ok(Engine {
+            dirs,
+            store,
+            host: OnceCell::new(),
+        })
     }
 
     #[must_use]
@@ -57,13 +61,24 @@ impl Instance {
     #[must_use]
     pub fn of(dirs: &Dirs) -> Instance {
         if dirs.root == std::path::Path::new(gamut_store::DEFAULT_ROOT) {
-            return Instance { cgroup: "gamut".into(), bridge: "gamut0".into() };
+            return Instance {
+                cgroup: "gamut".into(),
+                bridge: "gamut0".into(),
+            };
         }
         // FNV-1a: stable between builds, and no more than a name.
-        let digest = dirs.root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let digest = dirs
+            .root
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         let digits = format!("{:08x}", (digest ^ (digest >> 32)) & 0xffff_ffff);
-        Instance { cgroup: format!("gamut-{digits}"), bridge: format!("gm-{digits}") }
+        Instance {
+            cgroup: format!("gamut-{digits}"),
+            bridge: format!("gm-{digits}"),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What the engine's operations fail with.
 
 use gamut_plan::draw::DrawError;
-use gamut_registry::{AuthError, RegistryError};
+use gamut_registry::RegistryError;
+use gamut_registry::auth::AuthError;
 use gamut_spec::{Fault, Kind};
 use gamut_store::StoreError;
 use gamut_store::db::DbError;
@@ -38,6 +39,8 @@ pub enum EngineError {
     Image(#[from] gamut_spec::image::ImageError),
     #[error("no such image: {0}")]
     NoImage(String),
+    #[error("no such container: {0}")]
+    NoContainer(String),
     #[error("invalid container name `{0}`")]
     Name(String),
     #[error("the container {name} is running")]
@@ -47,7 +50,10 @@ pub enum EngineError {
     #[error("the container {name} is being removed or started by another command")]
     Busy { name: String },
     #[error("cannot use {path}: {source}")]
-    HostPath { path: String, source: std::io::Error },
+    HostPath {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("{path} is not {what}")]
     NotDevice { path: String, what: &'static str },
     #[error("isolation `{wanted}` cannot be had here: {reason}")]
@@ -89,8 +95,12 @@ impl From<DbError> for EngineError {
 impl Fault for EngineError {
     fn kind(&self) -> Kind {
         match self {
-            EngineError::NoImage(_) | EngineError::NoNetwork(_) => Kind::NotFound,
-            EngineError::Running { .. } | EngineError::RunsAlready { .. } | EngineError::Busy { .. } => Kind::Conflict,
+            EngineError::NoImage(_) | EngineError::NoContainer(_) | EngineError::NoNetwork(_) => {
+                Kind::NotFound
+            }
+            EngineError::Running { .. }
+            | EngineError::RunsAlready { .. }
+            | EngineError::Busy { .. } => Kind::Conflict,
             EngineError::Level { .. } => Kind::HostLacks,
             _ => self.fault().map_or(Kind::Invalid, Fault::kind),
         }
@@ -99,12 +109,15 @@ impl Fault for EngineError {
     fn hint(&self) -> Option<String> {
         match self {
             EngineError::NoImage(name) => Some(format!("get it with `gamut pull {name}`")),
-            EngineError::Name(_) => {
-                Some("a name has letters, digits, `_`, `.` and `-`, and begins with a letter or digit".into())
-            }
+            EngineError::Name(_) => Some(
+                "a name has letters, digits, `_`, `.` and `-`, and begins with a letter or digit"
+                    .into(),
+            ),
             EngineError::Running { .. } => Some("stop it first, or use `-f`".into()),
             EngineError::Level { .. } => Some("`gamut doctor` says what each level needs".into()),
-            EngineError::HostPath { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            EngineError::HostPath { source, .. }
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
                 Some("make it first, or check the path".into())
             }
             _ => self.fault().and_then(Fault::hint),

@@ -4,7 +4,7 @@ use gamut_plan::HostFacts;
 
 /// Gathers them: four system calls.
 #[must_use]
-pub fn facts() -> HostFacts {
+pub(crate) fn facts() -> HostFacts {
     let uname = rustix::system::uname();
     let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
     let capabilities = rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());

@@ -54,7 +54,11 @@ impl Engine {
     pub fn source(&self, named: &str) -> Result<Source, EngineError> {
         let image = self.find_image(named)?;
         let layers = self.store.image_layers(&image)?;
-        Ok(Source { config: self.image_config(&image)?, layers, id: image.id })
+        Ok(Source {
+            config: self.image_config(&image)?,
+            layers,
+            id: image.id,
+        })
     }
 
     /// # Errors
@@ -68,7 +72,11 @@ impl Engine {
     /// # Errors
     /// When it is missing or damaged.
     pub fn image_config_bytes(&self, image: &Image) -> Result<Vec<u8>, EngineError> {
-        Ok(self.store.blobs().read(&image.id).map_err(StoreError::from)?)
+        Ok(self
+            .store
+            .blobs()
+            .read(&image.id)
+            .map_err(StoreError::from)?)
     }
 
     /// All images, the latest first.
@@ -77,14 +85,21 @@ impl Engine {
     /// When the database cannot be read.
     pub fn images(&self) -> Result<Vec<ImageView>, EngineError> {
         let db = self.store.db();
-        db.images()?.into_iter().map(|image| self.view_of(image)).collect()
+        db.images()?
+            .into_iter()
+            .map(|image| self.view_of(image))
+            .collect()
     }
 
     /// # Errors
     /// When the database cannot be read.
     pub fn view_of(&self, image: Image) -> Result<ImageView, EngineError> {
         let (tags, digests) = self.store.db().names(&image.id)?;
-        Ok(ImageView { image, tags, digests })
+        Ok(ImageView {
+            image,
+            tags,
+            digests,
+        })
     }
 
     /// Gives an image another name.
@@ -94,7 +109,10 @@ impl Engine {
     pub fn tag(&mut self, named: &str, name: &Reference) -> Result<(), EngineError> {
         let image = self.find_image(named)?;
         let name = canonical(name);
-        Ok(self.store.db_mut().write(|transaction| transaction.tag(&name, &image.id))?)
+        Ok(self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.tag(&name, &image.id))?)
     }
 
     /// Takes a name away, and the image with its last one.
@@ -120,6 +138,10 @@ impl Engine {
 pub(crate) fn canonical(reference: &Reference) -> String {
     match reference.digest() {
         Some(digest) => format!("{}@{digest}", reference.name()),
-        None => format!("{}:{}", reference.name(), reference.tag().unwrap_or("latest")),
+        None => format!(
+            "{}:{}",
+            reference.name(),
+            reference.tag().unwrap_or("latest")
+        ),
     }
 }

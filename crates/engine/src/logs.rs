@@ -37,7 +37,10 @@ pub enum LogError {
     #[error("the container keeps no log (`--log-driver none`)")]
     NotKept,
     #[error("cannot read {}: {source}", .path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
 }
 
 impl Fault for LogError {
@@ -57,7 +60,8 @@ impl Fault for LogError {
 
 impl Selection {
     fn takes(&self, line: &Line) -> bool {
-        self.since.is_none_or(|since| line.time >= since) && self.until.is_none_or(|until| line.time <= until)
+        self.since.is_none_or(|since| line.time >= since)
+            && self.until.is_none_or(|until| line.time <= until)
     }
 }
 
@@ -83,13 +87,22 @@ fn files(path: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// [`LogError::Read`].
-pub fn read(path: &Path, selection: &Selection, mut each: impl FnMut(&Line) -> bool) -> Result<(), LogError> {
+pub fn read(
+    path: &Path,
+    selection: &Selection,
+    mut each: impl FnMut(&Line) -> bool,
+) -> Result<(), LogError> {
     let mut last = VecDeque::new();
     for file in files(path) {
         let Some(open) = open(&file)? else { continue };
         for text in BufReader::new(open).split(b'\n') {
-            let text = text.map_err(|source| LogError::Read { path: file.clone(), source })?;
-            let Ok(line) = serde_json::from_slice::<Line>(&text) else { continue };
+            let text = text.map_err(|source| LogError::Read {
+                path: file.clone(),
+                source,
+            })?;
+            let Ok(line) = serde_json::from_slice::<Line>(&text) else {
+                continue;
+            };
             if !selection.takes(&line) {
                 continue;
             }
@@ -118,7 +131,10 @@ fn open(path: &Path) -> Result<Option<File>, LogError> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LogError::Read { path: path.to_owned(), source }),
+        Err(source) => Err(LogError::Read {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -139,9 +155,16 @@ impl Follower {
         let mut reader = open(path)?;
         if let Some(file) = &mut reader {
             file.seek(std::io::SeekFrom::End(0))
-                .map_err(|source| LogError::Read { path: path.to_owned(), source })?;
+                .map_err(|source| LogError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
         }
-        Ok(Follower { path: path.to_owned(), reader: reader.map(BufReader::new), partial: Vec::new() })
+        Ok(Follower {
+            path: path.to_owned(),
+            reader: reader.map(BufReader::new),
+            partial: Vec::new(),
+        })
     }
 
     /// The complete lines that were added since; follows a rotation.
@@ -160,10 +183,15 @@ impl Follower {
     }
 
     fn drain(&mut self, lines: &mut Vec<Line>) -> Result<(), LogError> {
-        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let Some(reader) = &mut self.reader else {
+            return Ok(());
+        };
         loop {
             let read = reader.read_until(b'\n', &mut self.partial);
-            let length = read.map_err(|source| LogError::Read { path: self.path.clone(), source })?;
+            let length = read.map_err(|source| LogError::Read {
+                path: self.path.clone(),
+                source,
+            })?;
             if length == 0 || !self.partial.ends_with(b"\n") {
                 return Ok(());
             }
@@ -176,8 +204,13 @@ impl Follower {
 
     /// Whether the path is another file by now.
     fn rotated(&self) -> bool {
-        let Ok(now) = std::fs::metadata(&self.path) else { return false };
-        let ours = self.reader.as_ref().and_then(|r| r.get_ref().metadata().ok());
+        let Ok(now) = std::fs::metadata(&self.path) else {
+            return false;
+        };
+        let ours = self
+            .reader
+            .as_ref()
+            .and_then(|r| r.get_ref().metadata().ok());
         ours.is_none_or(|ours| ours.ino() != now.ino())
     }
 
@@ -191,7 +224,9 @@ mod tests {
     use std::io::Write;
 
     fn line(n: u32) -> String {
-        format!("{{\"log\":\"line {n}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:{n:02}.5Z\"}}\n")
+        format!(
+            "{{\"log\":\"line {n}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:{n:02}.5Z\"}}\n"
+        )
     }
 
     #[test]
@@ -210,12 +245,33 @@ mod tests {
             .unwrap();
             texts
         };
-        assert_eq!(get(&Selection::default()), ["line 1\n", "line 2\n", "line 3\n", "line 4\n"]);
-        assert_eq!(get(&Selection { tail: Some(2), ..Selection::default() }), ["line 3\n", "line 4\n"]);
+        assert_eq!(
+            get(&Selection::default()),
+            ["line 1\n", "line 2\n", "line 3\n", "line 4\n"]
+        );
+        assert_eq!(
+            get(&Selection {
+                tail: Some(2),
+                ..Selection::default()
+            }),
+            ["line 3\n", "line 4\n"]
+        );
         let since = Some("2026-01-01T00:00:03Z".parse().unwrap());
-        assert_eq!(get(&Selection { since, ..Selection::default() }).len(), 2);
+        assert_eq!(
+            get(&Selection {
+                since,
+                ..Selection::default()
+            })
+            .len(),
+            2
+        );
         let mut follower = Follower::at_end(&path).unwrap();
-        File::options().append(true).open(&path).unwrap().write_all(line(5).as_bytes()).unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(line(5).as_bytes())
+            .unwrap();
         assert_eq!(follower.lines().unwrap().len(), 1);
         std::fs::rename(&path, directory.join("log.0")).unwrap();
         std::fs::write(&path, line(6)).unwrap();

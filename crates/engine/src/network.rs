@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use gamut_net::files::{self, AddHost, HostResolver};
-use gamut_net::subnet::{self, Subnet4, Subnet6};
+use gamut_net::subnet::{self, Subnet6};
 use gamut_plan::launch::{Endpoint, NetworkPlan, Protocol, PublishedPort};
 use gamut_plan::request::{self, HostAddress, NetworkMode, RunRequest, Transport};
 use gamut_spec::image::ImageConfig;
@@ -34,23 +34,36 @@ impl Engine {
             return Ok(network);
         }
         let used = subnet::used()?;
-        let subnet4 = subnet::choose(&used, subnet::candidates())?;
+        let subnet4 = subnet::choose(subnet::candidates(), &used)?;
         let subnet6 = Subnet6::random().ok();
         let bridge = self.instance().bridge;
         let network = db::Network {
             name: DEFAULT_NETWORK.into(),
             bridge,
-            subnet4: Some(db::Subnet4 { address: subnet4.network(), prefix: subnet4.bits() }),
+            subnet4: Some(db::Subnet4 {
+                address: subnet4.network(),
+                prefix_length: subnet4.bits(),
+            }),
             gateway4: Some(subnet4.gateway()),
-            subnet6: subnet6.map(|s| db::Subnet6 { address: s.network(), prefix: s.bits() }),
+            subnet6: subnet6.map(|s| db::Subnet6 {
+                address: s.network(),
+                prefix_length: s.bits(),
+            }),
             gateway6: subnet6.map(|s| s.gateway()),
             options: BTreeMap::new(),
         };
-        let made = self.store.db_mut().write(|transaction| transaction.insert_network(&network));
+        let made = self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.insert_network(&network));
         match made {
             Ok(()) => Ok(network),
             // Another process was quicker.
-            Err(error) => self.store.db().network(DEFAULT_NETWORK)?.ok_or(error.into()),
+            Err(error) => self
+                .store
+                .db()
+                .network(DEFAULT_NETWORK)?
+                .ok_or(error.into()),
         }
     }
 
@@ -76,7 +89,7 @@ impl Engine {
             network: network.name.clone(),
             bridge: network.bridge.clone(),
             table: self.instance().bridge,
-            subnet4: (subnet4.address, subnet4.prefix),
+            subnet4: (subnet4.address, subnet4.prefix_length),
             subnet6: network.subnet6.map(|s| s.address),
             mtu: DEFAULT_MTU,
             mac: lease.mac.0,
@@ -84,10 +97,17 @@ impl Engine {
             address6: lease.address6,
             ports: ports(transaction_of.request, transaction_of.image)?,
         };
-        let mut addresses = Addresses { own: vec![address4.into()], gateways: Vec::new() };
+        let mut addresses = Addresses {
+            own: vec![address4.into()],
+            gateways: Vec::new(),
+        };
         addresses.own.extend(lease.address6.map(IpAddr::from));
-        addresses.gateways.extend(network.gateway4.map(IpAddr::from));
-        addresses.gateways.extend(network.gateway6.map(IpAddr::from));
+        addresses
+            .gateways
+            .extend(network.gateway4.map(IpAddr::from));
+        addresses
+            .gateways
+            .extend(network.gateway6.map(IpAddr::from));
         Ok((NetworkPlan::Bridge(Box::new(endpoint)), addresses))
     }
 }
@@ -104,7 +124,9 @@ fn protocol(transport: Transport) -> Result<Protocol, EngineError> {
     match transport {
         Transport::Tcp => Ok(Protocol::Tcp),
         Transport::Udp => Ok(Protocol::Udp),
-        Transport::Sctp => Err(EngineError::NotYet { flag: "-p PORT/sctp" }),
+        Transport::Sctp => Err(EngineError::NotYet {
+            flag: "-p PORT/sctp",
+        }),
     }
 }
 
@@ -122,8 +144,16 @@ fn ports(request: &RunRequest, image: &ImageConfig) -> Result<Vec<PublishedPort>
     }
     if asked.publish_all {
         for (port, protocol) in exposed(request, image) {
-            if !list.iter().any(|p| p.container_port == port && p.protocol == protocol) {
-                list.push(PublishedPort { protocol, host_address: None, host_ports: None, container_port: port });
+            if !list
+                .iter()
+                .any(|p| p.container_port == port && p.protocol == protocol)
+            {
+                list.push(PublishedPort {
+                    protocol,
+                    host_address: None,
+                    host_ports: None,
+                    container_port: port,
+                });
             }
         }
     }
@@ -135,10 +165,13 @@ pub(crate) fn exposed(request: &RunRequest, image: &ImageConfig) -> Vec<(u16, Pr
     let mut list = Vec::new();
     for text in &image.config.exposed_ports {
         for (port, protocol) in gamut_net::publish::parse_exposed(text).unwrap_or_default() {
-            list.push((port, match protocol {
-                gamut_net::Protocol::Tcp => Protocol::Tcp,
-                gamut_net::Protocol::Udp => Protocol::Udp,
-            }));
+            list.push((
+                port,
+                match protocol {
+                    gamut_net::Protocol::Tcp => Protocol::Tcp,
+                    gamut_net::Protocol::Udp => Protocol::Udp,
+                },
+            ));
         }
     }
     for expose in &request.network.expose {
@@ -193,7 +226,14 @@ pub(crate) fn texts(
         etc
     } else {
         let systemd = read("/run/systemd/resolve/resolv.conf");
-        files::resolv_conf(HostResolver { etc: &etc, systemd: systemd.as_deref() }, &wanted).text
+        files::resolv_conf(
+            HostResolver {
+                etc: &etc,
+                systemd: systemd.as_deref(),
+            },
+            &wanted,
+        )
+        .text
     };
     (Some(hosts), Some(files::hostname(hostname)), Some(resolv))
 }
@@ -202,15 +242,14 @@ pub(crate) fn texts(
 pub(crate) fn check(asked: &request::Network) -> Result<(), EngineError> {
     let bridged = matches!(&asked.mode, NetworkMode::Default | NetworkMode::Named(_));
     if !bridged && (asked.ipv4.is_some() || asked.ipv6.is_some()) {
-        return Err(EngineError::NotYet { flag: "--ip without a bridge network" });
+        return Err(EngineError::NotYet {
+            flag: "--ip without a bridge network",
+        });
     }
     match &asked.mode {
-        NetworkMode::Named(name) if name != DEFAULT_NETWORK => Err(EngineError::NoNetwork(name.clone())),
+        NetworkMode::Named(name) if name != DEFAULT_NETWORK => {
+            Err(EngineError::NoNetwork(name.clone()))
+        }
         _ => Ok(()),
     }
-}
-
-/// As the net room has a subnet.
-pub(crate) fn subnet4(subnet: db::Subnet4) -> Result<Subnet4, EngineError> {
-    Ok(Subnet4::new(subnet.address, subnet.prefix)?)
 }

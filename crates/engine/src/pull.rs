@@ -17,7 +17,7 @@ use gamut_store::db::Image;
 use gamut_store::ingest::Ingests;
 use gamut_store::layer::{Layer, LayerError, Layers};
 use gamut_store::unpack::{LayerSource, UnpackOptions};
-use gamut_store::StoreError;
+use gamut_store::{Durability, StoreError};
 use thiserror::Error;
 
 use crate::engine::Engine;
@@ -30,7 +30,10 @@ pub enum LayerEvent {
     Waiting,
     /// It was here already.
     Exists,
-    Downloading { done_bytes: u64, total_bytes: u64 },
+    Downloading {
+        done_bytes: u64,
+        total_bytes: u64,
+    },
     /// All bytes are here; the rest of the archive is being unpacked.
     Extracting,
     Done,
@@ -128,31 +131,62 @@ impl Engine {
         events: &dyn PullEvents,
     ) -> Result<Pulled, EngineError> {
         let client = Client::new(options);
-        let resolved = client.resolve(reference, platform).map_err(PullError::from)?;
-        let named = resolved.documents.first().map(|d| d.descriptor.digest.clone());
+        let resolved = client
+            .resolve(reference, platform)
+            .map_err(PullError::from)?;
+        let named = resolved
+            .documents
+            .first()
+            .map(|d| d.descriptor.digest.clone());
         let manifest = &resolved.manifest;
         let digest = named.unwrap_or_else(|| manifest.config.digest.clone());
-        let (config, config_bytes) = client.config(reference, &manifest.config).map_err(PullError::from)?;
+        let (config, config_bytes) = client
+            .config(reference, &manifest.config)
+            .map_err(PullError::from)?;
         config.check_layers(manifest).map_err(PullError::from)?;
         let offered = config.platform();
         if !platform.accepts(&offered) {
-            return Err(PullError::Platform { offered, wanted: platform.clone() }.into());
+            return Err(PullError::Platform {
+                offered,
+                wanted: platform.clone(),
+            }
+            .into());
         }
         let names = reference_names(reference, &digest);
         if let Some(image) = self.known(&manifest.config.digest, &names)? {
-            return Ok(Pulled { image, digest, freshness: Freshness::UpToDate });
+            return Ok(Pulled {
+                image,
+                digest,
+                freshness: Freshness::UpToDate,
+            });
         }
         let layers = self.pull_layers(&client, reference, manifest, &config, events)?;
-        let image = self.record(&resolved.documents, manifest, &config, &config_bytes, &layers, &names)?;
-        Ok(Pulled { image, digest, freshness: Freshness::Newer })
+        let image = self.record(
+            &resolved.documents,
+            manifest,
+            &config,
+            &config_bytes,
+            &layers,
+            &names,
+        )?;
+        Ok(Pulled {
+            image,
+            digest,
+            freshness: Freshness::Newer,
+        })
     }
 
     /// The image, if it is here whole and has all these names.
     fn known(&self, id: &Digest, names: &[String]) -> Result<Option<Image>, EngineError> {
         let db = self.store.db();
-        let Some(image) = db.image(id)? else { return Ok(None) };
+        let Some(image) = db.image(id)? else {
+            return Ok(None);
+        };
         for name in names {
-            if db.image_by_reference(name)?.is_none_or(|other| other.id != *id) {
+            if db
+                .image_by_reference(name)?
+                .is_none_or(|other| other.id != *id)
+            {
                 return Ok(None);
             }
         }
@@ -168,7 +202,8 @@ impl Engine {
         events: &dyn PullEvents,
     ) -> Result<Vec<Layer>, EngineError> {
         let entries = manifest.image_layers().map_err(PullError::from)?;
-        let jobs: Vec<(&LayerEntry, &Digest)> = entries.iter().zip(&config.rootfs.diff_ids).collect();
+        let jobs: Vec<(&LayerEntry, &Digest)> =
+            entries.iter().zip(&config.rootfs.diff_ids).collect();
         let results: Mutex<Vec<Option<Layer>>> = Mutex::new(jobs.iter().map(|_| None).collect());
         let mut waiting = Vec::new();
         for (index, (entry, diff_id)) in jobs.iter().enumerate() {
@@ -188,7 +223,16 @@ impl Engine {
         let work = || {
             while let Some(index) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (entry, diff_id) = jobs[*index];
-                let one = OneLayer { client, reference, entry, diff_id, ingests, layers, events, stop: &stop };
+                let one = OneLayer {
+                    client,
+                    reference,
+                    entry,
+                    diff_id,
+                    ingests,
+                    layers,
+                    events,
+                    stop: &stop,
+                };
                 match one.fetch() {
                     Ok(layer) => put(&results, *index, layer),
                     Err(error) => {
@@ -224,15 +268,33 @@ impl Engine {
     ) -> Result<Image, EngineError> {
         let mut blobs = Vec::new();
         for document in documents {
-            blobs.push(self.store.blobs().put_bytes(&document.bytes).map_err(PullError::from)?);
+            blobs.push(
+                self.store
+                    .blobs()
+                    .put_bytes(&document.bytes)
+                    .map_err(PullError::from)?,
+            );
         }
-        blobs.push(self.store.blobs().put_bytes(config_bytes).map_err(PullError::from)?);
+        blobs.push(
+            self.store
+                .blobs()
+                .put_bytes(config_bytes)
+                .map_err(PullError::from)?,
+        );
         let last = documents.last();
-        let created = config.created.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        let created = config
+            .created
+            .as_deref()
+            .and_then(|t| t.parse::<jiff::Timestamp>().ok());
         let image = Image {
             id: manifest.config.digest.clone(),
-            manifest_digest: last.map_or_else(|| manifest.config.digest.clone(), |d| d.descriptor.digest.clone()),
-            manifest_media_type: last.map_or("", |d| d.descriptor.media_type.as_str()).to_owned(),
+            manifest_digest: last.map_or_else(
+                || manifest.config.digest.clone(),
+                |d| d.descriptor.digest.clone(),
+            ),
+            manifest_media_type: last
+                .map_or("", |d| d.descriptor.media_type.as_str())
+                .to_owned(),
             config_media_type: manifest.config.media_type.as_str().to_owned(),
             layers: config.rootfs.diff_ids.clone(),
             size_bytes: layers.iter().map(|l| l.record.size_bytes).sum(),
@@ -240,7 +302,8 @@ impl Engine {
             pulled_ns: i64::try_from(now_ns()).unwrap_or(i64::MAX),
         };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.store.record_image(&image, layers, &blobs, &names)?;
+        self.store
+            .record_image(&image, &names, layers, &blobs, Durability::Process)?;
         Ok(image)
     }
 }
@@ -279,8 +342,13 @@ impl OneLayer<'_> {
     fn fetch(&self) -> Result<Layer, PullError> {
         let descriptor = &self.entry.descriptor;
         let short = descriptor.digest.short();
-        let failed = |source| PullError::Layer { layer: short.clone(), source };
-        let ingest = self.ingests.resume(&descriptor.digest, Some(descriptor.size))?;
+        let failed = |source| PullError::Layer {
+            layer: short.clone(),
+            source,
+        };
+        let ingest = self
+            .ingests
+            .resume(&descriptor.digest, Some(descriptor.size))?;
         let offset = ingest.offset();
         let body = self.client.blob(self.reference, descriptor, offset)?;
         let watched = Watched {
@@ -299,11 +367,16 @@ impl OneLayer<'_> {
             media_type: descriptor.media_type.as_str(),
             diff_id: self.diff_id,
         };
-        let unpacked = self.layers.unpack(&source, &mut tee, &UnpackOptions::default());
+        let unpacked = self
+            .layers
+            .unpack(&source, &mut tee, &UnpackOptions::default());
         match unpacked {
             Ok((layer, warnings)) => {
-                for warning in warnings.iter() {
-                    self.events.warning(&format!("layer {short}: {warning}"));
+                for warning in &warnings.kept {
+                    self.events.warning(&format!(
+                        "layer {short}: {}: {}",
+                        warning.entry, warning.what
+                    ));
                 }
                 tee.discard()?;
                 self.events.event(&short, LayerEvent::Done);
@@ -346,7 +419,13 @@ impl<R: Read> Read for Watched<'_, R> {
             self.events.event(self.short, LayerEvent::Extracting);
         } else if done_bytes - self.told_bytes >= EVENT_BYTES {
             self.told_bytes = done_bytes;
-            self.events.event(self.short, LayerEvent::Downloading { done_bytes, total_bytes });
+            self.events.event(
+                self.short,
+                LayerEvent::Downloading {
+                    done_bytes,
+                    total_bytes,
+                },
+            );
         }
         Ok(length)
     }

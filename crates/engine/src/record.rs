@@ -20,11 +20,20 @@ use crate::dirs::Container;
 #[derive(Debug, Error)]
 pub enum RecordError {
     #[error("cannot read {}: {source}", .path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot write {}: {source}", .path.display())]
-    Write { path: PathBuf, source: std::io::Error },
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{} is damaged: {source}", .path.display())]
-    Damaged { path: PathBuf, source: serde_json::Error },
+    Damaged {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("{} was written by another version of gamut (form {found})", .path.display())]
     Version { path: PathBuf, found: u32 },
 }
@@ -32,7 +41,9 @@ pub enum RecordError {
 impl Fault for RecordError {
     fn kind(&self) -> Kind {
         match self {
-            RecordError::Read { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
+            RecordError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Kind::NotFound
+            }
             RecordError::Read { .. } | RecordError::Write { .. } => Kind::Unavailable,
             RecordError::Damaged { .. } | RecordError::Version { .. } => Kind::Conflict,
         }
@@ -52,13 +63,22 @@ impl Fault for RecordError {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
-    let bytes = std::fs::read(path).map_err(|source| RecordError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
+    let bytes = std::fs::read(path).map_err(|source| RecordError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&bytes).map_err(|source| RecordError::Damaged {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Replaces a document as one: a reader sees the old or the new one, whatever happens.
 fn replace<T: Serialize>(path: &Path, document: &T) -> Result<(), RecordError> {
-    let failed = |source| RecordError::Write { path: path.to_owned(), source };
+    let failed = |source| RecordError::Write {
+        path: path.to_owned(),
+        source,
+    };
     let temporary = path.with_extension("tmp");
     let bytes = serde_json::to_vec(document).map_err(|e| failed(e.into()))?;
     let written = File::options()
@@ -85,7 +105,10 @@ pub fn read_plan(container: &Container) -> Result<LaunchPlan, RecordError> {
     if plan.version == LaunchPlan::VERSION {
         Ok(plan)
     } else {
-        Err(RecordError::Version { path, found: plan.version })
+        Err(RecordError::Version {
+            path,
+            found: plan.version,
+        })
     }
 }
 
@@ -101,7 +124,9 @@ pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), Record
 /// Unreadable or damaged.
 pub fn read_status(container: &Container) -> Result<Status, RecordError> {
     match read(&container.status()) {
-        Err(RecordError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(Status::default()),
+        Err(RecordError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Ok(Status::default())
+        }
         other => other,
     }
 }
@@ -120,27 +145,47 @@ pub fn write_status(container: &Container, status: &Status) -> Result<(), Record
 pub fn try_lock(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
     let path = container.lock();
     let file = std::fs::create_dir_all(container.run())
-        .and_then(|()| File::options().write(true).create(true).truncate(false).mode(0o600).open(&path))
-        .map_err(|source| RecordError::Write { path: path.clone(), source })?;
+        .and_then(|()| {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+        })
+        .map_err(|source| RecordError::Write {
+            path: path.clone(),
+            source,
+        })?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file.into())),
         Err(Errno::AGAIN) => Ok(None),
-        Err(errno) => Err(RecordError::Write { path, source: errno.into() }),
+        Err(errno) => Err(RecordError::Write {
+            path,
+            source: errno.into(),
+        }),
     }
 }
 
 /// Whether a keeper is alive.
 #[must_use]
 pub fn is_kept(container: &Container) -> bool {
-    let Ok(file) = File::open(container.lock()) else { return false };
+    let Ok(file) = File::open(container.lock()) else {
+        return false;
+    };
     // Shared: two who ask at once do not take each other for a keeper.
-    matches!(rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::AGAIN))
+    matches!(
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared),
+        Err(Errno::AGAIN)
+    )
 }
 
 /// This boot's id; process ids of another boot mean nothing.
 #[must_use]
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// The time now, nanoseconds since the epoch.

@@ -27,7 +27,10 @@ impl Engine {
             return Err(EngineError::Busy { name: row.name });
         };
         self.clear_host(&row.id);
-        let removed = self.store.db_mut().write(|transaction| transaction.remove_container(&row.id))?;
+        let removed = self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.remove_container(&row.id))?;
         // Row first: from here on the directory is a leftover, whoever removes it.
         let directory = self.store.remove_container_directory(&row.id);
         let _ = std::fs::remove_dir_all(self.anonymous_volumes(&row.id));
@@ -35,7 +38,11 @@ impl Engine {
         let _ = std::fs::remove_dir_all(dirs.run());
         drop(lock);
         directory?;
-        if removed { Ok(row.id) } else { Err(gamut_store::db::DbError::not_found("container", named).into()) }
+        if removed {
+            Ok(row.id)
+        } else {
+            Err(EngineError::NoContainer(named.to_owned()))
+        }
     }
 }
 

@@ -33,11 +33,19 @@ impl Engine {
         }
         self.clear_host(&row.id);
         let same_boot = status.boot_id == record::boot_id();
-        let why = if same_boot { "its keeper was killed" } else { "the machine was restarted" };
+        let why = if same_boot {
+            "its keeper was killed"
+        } else {
+            "the machine was restarted"
+        };
         let repaired = Status {
             phase: Phase::Exited,
             pid: 0,
-            exit_code: if status.phase == Phase::Starting { 128 } else { KILLED },
+            exit_code: if status.phase == Phase::Starting {
+                128
+            } else {
+                KILLED
+            },
             error: why.into(),
             finished_at_ns: record::now_ns(),
             ports: Vec::new(),
@@ -80,7 +88,12 @@ impl Engine {
             .map(|row| format!("removed the container {}", row.name))
             .collect();
         let report = self.store.repair()?;
-        done.extend(report.removed.iter().map(|path| format!("removed {}", path.display())));
+        done.extend(
+            report
+                .removed
+                .iter()
+                .map(|path| format!("removed {}", path.display())),
+        );
         let instance = self.instance();
         if let Ok(hierarchies) = Hierarchies::discover() {
             for id in Cgroup::list(&hierarchies, &instance.cgroup).unwrap_or_default() {
@@ -96,22 +109,40 @@ impl Engine {
     }
 
     fn remove_stale_rules(&self, table: &str, known: &BTreeSet<String>, done: &mut Vec<String>) {
-        let Ok(mut table) = Table::open(table) else { return };
+        let Ok(mut table) = Table::open(table) else {
+            return;
+        };
         if !matches!(table.exists(), Ok(true)) {
             return;
         }
-        let owners: BTreeSet<String> =
-            table.list_elements().unwrap_or_default().into_iter().map(|element| element.owner).collect();
-        let stale: Vec<&str> = owners.iter().filter(|owner| !known.contains(*owner)).map(String::as_str).collect();
+        let owners: BTreeSet<String> = table
+            .list_elements()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|element| element.owner)
+            .collect();
+        let stale: Vec<&str> = owners
+            .iter()
+            .filter(|owner| !known.contains(*owner))
+            .map(String::as_str)
+            .collect();
         if !stale.is_empty() && table.remove_owned_by(&stale).is_ok() {
-            done.extend(stale.iter().map(|owner| format!("unpublished the ports of {owner}")));
+            done.extend(
+                stale
+                    .iter()
+                    .map(|owner| format!("unpublished the ports of {owner}")),
+            );
         }
     }
 
     fn remove_stale_run_directories(&self, known: &BTreeSet<String>, done: &mut Vec<String>) {
-        let Ok(entries) = std::fs::read_dir(&self.dirs.run_root) else { return };
+        let Ok(entries) = std::fs::read_dir(&self.dirs.run_root) else {
+            return;
+        };
         for entry in entries.flatten() {
-            let Ok(id) = entry.file_name().into_string() else { continue };
+            let Ok(id) = entry.file_name().into_string() else {
+                continue;
+            };
             let dirs = self.dirs.container(&id);
             if id.len() != 64 || known.contains(&id) || record::is_kept(&dirs) {
                 continue;

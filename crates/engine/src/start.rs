@@ -69,8 +69,16 @@ impl Engine {
     ///
     /// # Errors
     /// When its keeper cannot be spoken to.
-    pub fn stop(&self, id: &str, signal: Option<i32>, timeout_s: Option<Option<u32>>) -> Result<(), EngineError> {
-        match self.connect(id).and_then(|mut client| client.stop(signal, timeout_s)) {
+    pub fn stop(
+        &self,
+        id: &str,
+        signal: Option<i32>,
+        timeout_s: Option<Option<u32>>,
+    ) -> Result<(), EngineError> {
+        match self
+            .connect(id)
+            .and_then(|mut client| client.stop(signal, timeout_s))
+        {
             Ok(_) | Err(ClientError::NotRunning | ClientError::Gone) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -83,14 +91,20 @@ impl Engine {
     pub fn wait(&mut self, named: &str) -> Result<Exit, EngineError> {
         let view = self.container(named)?;
         if view.status.is_live() {
-            match self.connect(&view.row.id).and_then(|mut client| client.wait()) {
+            match self
+                .connect(&view.row.id)
+                .and_then(|mut client| client.wait())
+            {
                 Ok(exit) => return Ok(exit),
                 Err(ClientError::NotRunning | ClientError::Gone) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         let status = record::read_status(&self.dirs.container(&view.row.id))?;
-        Ok(Exit { code: status.exit_code, signal: None })
+        Ok(Exit {
+            code: status.exit_code,
+            signal: None,
+        })
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen,
 };
 
 use crate::error::EngineError;
@@ -18,7 +19,10 @@ use crate::error::EngineError;
 /// # Errors
 /// [`EngineError::HostPath`].
 pub(crate) fn make(path: &Path, layers: &[PathBuf], target: &Path) -> Result<(), EngineError> {
-    let failed = |error: std::io::Error| EngineError::HostPath { path: path.display().to_string(), source: error };
+    let failed = |error: std::io::Error| EngineError::HostPath {
+        path: path.display().to_string(),
+        source: error,
+    };
     std::fs::create_dir_all(path).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let into = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
@@ -33,19 +37,32 @@ pub(crate) fn make(path: &Path, layers: &[PathBuf], target: &Path) -> Result<(),
 fn open_in_image(layers: &[PathBuf], target: &Path) -> Result<Option<OwnedFd>, Errno> {
     let root = match layers {
         [] => return Ok(None),
-        [only] => rustix::fs::open(only, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?,
+        [only] => rustix::fs::open(
+            only,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?,
         several => {
             let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
             for layer in several.iter().rev() {
                 fsconfig_set_string(fs.as_fd(), "lowerdir+", layer)?;
             }
             fsconfig_create(fs.as_fd())?;
-            fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?
+            fsmount(
+                fs.as_fd(),
+                FsMountFlags::FSMOUNT_CLOEXEC,
+                MountAttrFlags::MOUNT_ATTR_RDONLY,
+            )?
         }
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match rustix::fs::openat2(&root, target, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
-    {
+    match rustix::fs::openat2(
+        &root,
+        target,
+        flags,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    ) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno),
@@ -68,11 +85,20 @@ fn copy_directory(from: &OwnedFd, into: &OwnedFd, depth: usize) -> Result<(), Er
         }
         copy_entry(from, into, name, depth)?;
     }
-    rustix::fs::fchown(into, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    rustix::fs::fchown(
+        into,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     rustix::fs::fchmod(into, Mode::from_raw_mode(stat.st_mode))
 }
 
-fn copy_entry(from: &OwnedFd, into: &OwnedFd, name: &std::ffi::CStr, depth: usize) -> Result<(), Errno> {
+fn copy_entry(
+    from: &OwnedFd,
+    into: &OwnedFd,
+    name: &std::ffi::CStr,
+    depth: usize,
+) -> Result<(), Errno> {
     let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -90,16 +116,37 @@ fn copy_entry(from: &OwnedFd, into: &OwnedFd, name: &std::ffi::CStr, depth: usiz
             rustix::fs::symlinkat(to.as_c_str(), into, name)?;
         }
         FileType::RegularFile => {
-            let source = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let source = rustix::fs::openat(
+                from,
+                name,
+                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let target = rustix::fs::openat(into, name, flags, Mode::from_raw_mode(0o600))?;
-            std::io::copy(&mut std::fs::File::from(source), &mut std::fs::File::from(target.try_clone().map_err(|_| Errno::MFILE)?))
-                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-            rustix::fs::fchown(&target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+            std::io::copy(
+                &mut std::fs::File::from(source),
+                &mut std::fs::File::from(target.try_clone().map_err(|_| Errno::MFILE)?),
+            )
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+            rustix::fs::fchown(
+                &target,
+                Some(Uid::from_raw(stat.st_uid)),
+                Some(Gid::from_raw(stat.st_gid)),
+            )?;
             return rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode));
         }
-        kind => rustix::fs::mknodat(into, name, kind, Mode::from_raw_mode(stat.st_mode & 0o7777), stat.st_rdev)?,
+        kind => rustix::fs::mknodat(
+            into,
+            name,
+            kind,
+            Mode::from_raw_mode(stat.st_mode & 0o7777),
+            stat.st_rdev,
+        )?,
     }
-    let owner = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+    let owner = (
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    );
     rustix::fs::chownat(into, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
 }

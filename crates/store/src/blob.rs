@@ -13,10 +13,10 @@ use gamut_spec::{Fault, Kind};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::hash::{Hasher, HashingReader, StreamFailure};
 use crate::pin::{self, Pin};
+use gamut_spec::digest::Digest;
 
 /// A manifest or config larger than this is refused (registries refuse them at 4 MiB).
 pub const BLOB_LIMIT_BYTES: u64 = 16 << 20;

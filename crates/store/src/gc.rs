@@ -13,13 +13,13 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use crate::db::{DbError, Image, Transaction};
-use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::hash::Hasher;
 use crate::pin::{self, Locked, Pin, TEMPORARY_PREFIX};
 use crate::snapshot::EMPTY;
 use crate::store::{Store, StoreError};
 use crate::tree;
+use gamut_spec::digest::Digest;
 
 /// What to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,10 +13,10 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::blob::BlobError;
-use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::hash::Hasher;
 use crate::pin;
+use gamut_spec::digest::Digest;
 
 /// The partial downloads of one store.
 #[derive(Debug, Clone)]

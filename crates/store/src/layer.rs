@@ -15,12 +15,12 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::pin::{self, Pin, TemporaryDirectory};
 use crate::unpack::{
     self, LayerSource, RootAttributes, UnpackError, UnpackOptions, Unpacked, Warnings,
 };
+use gamut_spec::digest::Digest;
 
 /// The tree of a layer inside its directory.
 pub(crate) const TREE: &str = "fs";

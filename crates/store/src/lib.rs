@@ -26,6 +26,6 @@ mod store;
 mod tree;
 pub mod unpack;
 
-pub use gamut_spec::digest::{Digest, DigestError};
 pub use file_error::FileError;
+pub use gamut_spec::digest::{Digest, DigestError};
 pub use store::{DEFAULT_ROOT, Durability, Store, StoreError};

@@ -4,12 +4,12 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::gc::{discard, names_in};
 use crate::pin::{self, TEMPORARY_PREFIX};
 use crate::snapshot::EMPTY;
 use crate::store::{Store, StoreError};
+use gamut_spec::digest::Digest;
 
 /// What a repair has done and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -16,12 +16,12 @@ use rustix::io::Errno;
 
 use crate::blob::{Blob, BlobError, Blobs};
 use crate::db::{Db, DbError, Image};
-use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::ingest::Ingests;
 use crate::layer::{Layer, LayerError, LayerRecord, Layers, TREE};
 use crate::pin;
 use crate::snapshot::{Overlay, SnapshotError};
+use gamut_spec::digest::Digest;
 
 /// Where the store is when nobody says otherwise.
 pub const DEFAULT_ROOT: &str = "/var/lib/gamut";

@@ -234,5 +234,9 @@ pub fn close_inherited(first: u32) -> Result<(), Errno> {
     // SAFETY: takes three integers. At the start of main nothing of this process owns a
     // descriptor above the standard ones, which is what `first` ≥ 3 leaves alone.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first.max(3), u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
 }

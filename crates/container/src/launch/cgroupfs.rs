@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use super::mounts::{self, Op};
 use super::prepare::{c_string, step_failed};
 use super::target::Kind;
-use crate::cgroup::{Hierarchies, Mode, Version};
 use crate::cell::cgroup_path;
+use crate::cgroup::{Hierarchies, Mode, Version};
 
 pub(crate) fn operations(
     plan: &LaunchPlan,
@@ -26,11 +26,19 @@ pub(crate) fn operations(
 ) -> Result<Vec<Op>, StartError> {
     let destination = c_string(mount.destination().as_os_str().as_bytes())?;
     let options = mount.options().as_deref().unwrap_or_default();
-    let readonly = if options.iter().any(|o| o == "rw") { 0 } else { attr::RDONLY };
+    let readonly = if options.iter().any(|o| o == "rw") {
+        0
+    } else {
+        attr::RDONLY
+    };
     let attributes = readonly | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let path = cgroup_path(plan);
     if hierarchies.mode == Mode::V2 {
-        let Some(unified) = hierarchies.mounted.iter().find(|h| h.version == Version::V2) else {
+        let Some(unified) = hierarchies
+            .mounted
+            .iter()
+            .find(|h| h.version == Version::V2)
+        else {
             return Ok(Vec::new());
         };
         let group = format!("{}{}/{path}", unified.mount_point, unified.base);
@@ -39,7 +47,9 @@ pub(crate) fn operations(
     let mut names = Vec::new();
     let mut binds = Vec::new();
     for hierarchy in &hierarchies.mounted {
-        let Some(name) = Path::new(&hierarchy.mount_point).file_name() else { continue };
+        let Some(name) = Path::new(&hierarchy.mount_point).file_name() else {
+            continue;
+        };
         let group = format!("{}{}/{path}", hierarchy.mount_point, hierarchy.base);
         let target = c_string(mount.destination().join(name).as_os_str().as_bytes())?;
         if let Some(op) = bind(&group, target, attributes)? {
@@ -55,7 +65,11 @@ pub(crate) fn operations(
 /// `None` where the container has no group in the hierarchy.
 fn bind(group: &str, target: CString, attributes: u64) -> Result<Option<Op>, StartError> {
     match mounts::clone_host_tree(Path::new(group), Reach::One, attributes, 0) {
-        Ok((tree, _)) => Ok(Some(Op::Attach { tree, target, kind: Kind::Directory })),
+        Ok((tree, _)) => Ok(Some(Op::Attach {
+            tree,
+            target,
+            kind: Kind::Directory,
+        })),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(step_failed(format!("bind the cgroup {group}"), errno)),
     }

@@ -88,7 +88,8 @@ impl Child {
     }
 
     fn become_program(&self, keeper: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::DeathSignal)?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .at(Step::DeathSignal)?;
         enter_cgroups(&self.cgroup_files)?;
         if self.own_user_namespace {
             // Until the keeper has written the maps, this process is nobody and may do nothing.
@@ -118,8 +119,11 @@ impl Child {
     }
 
     fn build_root(&self) -> Result<(), Failure> {
-        rustix::mount::mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
-            .at(Step::Propagation)?;
+        rustix::mount::mount_change(
+            c"/",
+            MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
+        )
+        .at(Step::Propagation)?;
         let root = self.attach_root()?;
         for (index, op) in self.ops.iter().enumerate() {
             op.carry_out(root.as_fd(), index)?;
@@ -131,7 +135,10 @@ impl Child {
         }
         pivot(root.as_fd()).at(Step::Pivot)?;
         if self.readonly_root {
-            let change = Change { set: attr::RDONLY, ..Change::default() };
+            let change = Change {
+                set: attr::RDONLY,
+                ..Change::default()
+            };
             sysmount::set_attributes(root.as_fd(), Reach::One, &change).at(Step::ReadOnlyRoot)?;
         }
         Ok(())
@@ -140,9 +147,14 @@ impl Child {
     /// Puts the root over a directory of the host, in this mount namespace only.
     fn attach_root(&self) -> Result<OwnedFd, Failure> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(&self.root, c"", CWD, self.root_target.as_c_str(), flags).at(Step::AttachRoot)?;
-        rustix::fs::open(self.root_target.as_c_str(), PATH_FLAGS | OFlags::DIRECTORY, Mode::empty())
-            .at(Step::AttachRoot)
+        rustix::mount::move_mount(&self.root, c"", CWD, self.root_target.as_c_str(), flags)
+            .at(Step::AttachRoot)?;
+        rustix::fs::open(
+            self.root_target.as_c_str(),
+            PATH_FLAGS | OFlags::DIRECTORY,
+            Mode::empty(),
+        )
+        .at(Step::AttachRoot)
     }
 
     /// Values go through the container's own /proc, in its own namespaces.
@@ -155,7 +167,8 @@ impl Child {
                 Mode::empty(),
                 IN_ROOT,
             );
-            file.and_then(|file| rustix::io::write(file, value)).at_index(Step::Sysctl, index)?;
+            file.and_then(|file| rustix::io::write(file, value))
+                .at_index(Step::Sysctl, index)?;
         }
         Ok(())
     }
@@ -167,7 +180,13 @@ impl Child {
     fn mask(&self, root: BorrowedFd<'_>) -> Result<(), Failure> {
         let mut empty: Option<OwnedFd> = None;
         for (index, path) in self.masked_paths.iter().enumerate() {
-            let target = match rustix::fs::openat2(root, path.as_c_str(), PATH_FLAGS, Mode::empty(), IN_ROOT) {
+            let target = match rustix::fs::openat2(
+                root,
+                path.as_c_str(),
+                PATH_FLAGS,
+                Mode::empty(),
+                IN_ROOT,
+            ) {
                 Ok(target) => target,
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(errno) => return Err(errno).at_index(Step::Mask, index),
@@ -193,7 +212,12 @@ impl Program {
     /// Streams, directory, identity, privileges, filter, exec; in this order, because each takes
     /// away what the ones before it need.
     pub(crate) fn execute(&self) -> Result<std::convert::Infallible, Failure> {
-        let Program { stdin, stdout, stderr, .. } = self;
+        let Program {
+            stdin,
+            stdout,
+            stderr,
+            ..
+        } = self;
         if self.terminal {
             rustix::process::ioctl_tiocsctty(stdin).at(Step::Terminal)?;
         }
@@ -214,7 +238,8 @@ impl Program {
         rustix::process::chdir(self.cwd.as_c_str()).at(Step::WorkingDirectory)?;
         self.set_capabilities().at(Step::Capabilities)?;
         // A change of identity clears it (prctl(2)).
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::DeathSignal)?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .at(Step::DeathSignal)?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
             self.install_filter()?;
@@ -223,7 +248,11 @@ impl Program {
         let mut failure = Failure::new(Step::Exec, Errno::NOENT);
         for (index, candidate) in self.candidates.iter().enumerate() {
             let errno = process::execve(candidate, &self.args, &self.env);
-            let seen = Failure { step: Step::Exec, index: index as u16, errno };
+            let seen = Failure {
+                step: Step::Exec,
+                index: index as u16,
+                errno,
+            };
             match errno {
                 // What is not there must not hide what was there and could not be run.
                 Errno::NOENT | Errno::NOTDIR => {}
@@ -236,9 +265,9 @@ impl Program {
 
     fn install_filter(&self) -> Result<(), Failure> {
         match &self.seccomp {
-            Some((program, flags)) => {
-                seccomp::set_filter(program.instructions(), *flags).map(drop).at(Step::Seccomp)
-            }
+            Some((program, flags)) => seccomp::set_filter(program.instructions(), *flags)
+                .map(drop)
+                .at(Step::Seccomp),
             None => Ok(()),
         }
     }
@@ -265,7 +294,9 @@ fn bits(mask: u64) -> impl Iterator<Item = u32> {
 /// Drops what is not in `keep`; the kernel says `EINVAL` past the last capability that it knows.
 fn drop_bounding(keep: u64) -> Result<(), Errno> {
     for number in bits(!keep) {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+            1 << number,
+        )) {
             Ok(()) => {}
             Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno),
@@ -301,7 +332,9 @@ pub(crate) fn wait_for(keeper: BorrowedFd<'_>) -> Result<(), Failure> {
 }
 
 pub(crate) fn open_tree(directory: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(directory, path, flags)
 }
 
@@ -322,7 +355,10 @@ fn make_readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
         | OpenTreeFlags::AT_EMPTY_PATH
         | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(target.as_fd(), c"", flags)?;
-    let change = Change { set: attr::RDONLY, ..Change::default() };
+    let change = Change {
+        set: attr::RDONLY,
+        ..Change::default()
+    };
     sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
     attach(tree.as_fd(), target.as_fd())
 }
@@ -334,13 +370,21 @@ fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(c".", c".")?;
     rustix::process::fchdir(old)?;
-    rustix::mount::mount_change(c".", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    rustix::mount::mount_change(
+        c".",
+        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+    )?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
 }
 
 /// Opens or makes what an op mounts onto.
-pub(crate) fn mount_target(root: BorrowedFd<'_>, path: &CStr, kind: Kind, index: usize) -> Result<OwnedFd, Failure> {
+pub(crate) fn mount_target(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    kind: Kind,
+    index: usize,
+) -> Result<OwnedFd, Failure> {
     target::open_or_make(root, path, kind).at_index(Step::MountTarget, index)
 }
 

@@ -17,15 +17,24 @@ pub(crate) fn write(plan: &LaunchPlan) -> Result<Vec<Op>, StartError> {
     for (name, destination, contents) in listed {
         let Some(contents) = contents else { continue };
         // A mount of the user's own goes before ours.
-        let taken = |m: &oci_spec::runtime::Mount| m.destination().to_str() == destination.to_str().ok();
-        if plan.spec.mounts().as_deref().unwrap_or_default().iter().any(taken) {
+        let taken =
+            |m: &oci_spec::runtime::Mount| m.destination().to_str() == destination.to_str().ok();
+        if plan
+            .spec
+            .mounts()
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .any(taken)
+        {
             continue;
         }
         let path = files.directory.join(name);
         std::fs::write(&path, contents).map_err(|error| StartError::Step {
             step: format!("write {}", path.display()),
             reason: error.to_string(),
-            hint: (error.kind() == std::io::ErrorKind::StorageFull).then(|| "free some disk space".to_owned()),
+            hint: (error.kind() == std::io::ErrorKind::StorageFull)
+                .then(|| "free some disk space".to_owned()),
         })?;
         ops.push(mounts::bind_file(&path, destination)?);
     }

@@ -74,7 +74,12 @@ impl Maps {
 
 fn outside(maps: &[LinuxIdMapping], inside: u32) -> u32 {
     maps.iter()
-        .find_map(|m| inside.checked_sub(m.container_id()).filter(|at| *at < m.size()).map(|at| m.host_id() + at))
+        .find_map(|m| {
+            inside
+                .checked_sub(m.container_id())
+                .filter(|at| *at < m.size())
+                .map(|at| m.host_id() + at)
+        })
         .unwrap_or(65534)
 }
 
@@ -82,7 +87,13 @@ fn text(maps: &[LinuxIdMapping]) -> String {
     let mut lines = String::new();
     for map in maps {
         // Writing to a String cannot fail.
-        let _ = writeln!(lines, "{} {} {}", map.container_id(), map.host_id(), map.size());
+        let _ = writeln!(
+            lines,
+            "{} {} {}",
+            map.container_id(),
+            map.host_id(),
+            map.size()
+        );
     }
     lines
 }

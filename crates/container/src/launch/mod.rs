@@ -48,7 +48,9 @@ pub(crate) struct Half {
 
 impl Half {
     pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
-        Half { started: Some(Started { pid, pidfd }) }
+        Half {
+            started: Some(Started { pid, pidfd }),
+        }
     }
 
     pub(crate) fn finish(mut self) -> Option<Started> {
@@ -73,7 +75,8 @@ pub(crate) fn start(
     connect: &mut dyn Connect,
     limits: &ProcessLimits,
 ) -> Result<Started, StartError> {
-    let (ours, theirs) = gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
+    let (ours, theirs) =
+        gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let back = enter_time_and_pid(plan, prepared)?;
     // SAFETY: the keeper has one thread (its `main` starts none, and says so), and so has each
     // test that starts a cell.
@@ -85,7 +88,8 @@ pub(crate) fn start(
         process::exit_now(125);
     }
     if let Some(back) = back {
-        process::join(back.as_fd(), namespace::PID).map_err(|e| step_failed("return to the pid namespace", e))?;
+        process::join(back.as_fd(), namespace::PID)
+            .map_err(|e| step_failed("return to the pid namespace", e))?;
     }
     let (pid, pidfd) = match side {
         Ok(Side::Parent { child, pidfd }) => (child, pidfd),
@@ -97,11 +101,17 @@ pub(crate) fn start(
     match accompany(plan, prepared, pid, connect, limits, ours.as_fd()) {
         Ok(()) => {}
         // A child that failed closes its end: its own reason is the better one.
-        Err(error) => return Err(read_failure(ours.as_fd())?.map_or(error, |f| explain(&prepared.child, plan, f))),
+        Err(error) => {
+            return Err(
+                read_failure(ours.as_fd())?.map_or(error, |f| explain(&prepared.child, plan, f))
+            );
+        }
     }
     match read_failure(ours.as_fd())? {
         Some(failure) => Err(explain(&prepared.child, plan, failure)),
-        None => half.finish().ok_or_else(|| step_failed("clone", Errno::CHILD)),
+        None => half
+            .finish()
+            .ok_or_else(|| step_failed("clone", Errno::CHILD)),
     }
 }
 
@@ -131,14 +141,24 @@ fn accompany(
 }
 
 pub(crate) fn go(child: BorrowedFd<'_>) -> Result<(), StartError> {
-    gamut_sys::socket::send(child, &[b"g"], &[]).map_err(|e| step_failed("wake the container's process", e))
+    gamut_sys::socket::send(child, &[b"g"], &[])
+        .map_err(|e| step_failed("wake the container's process", e))
 }
 
 /// Time namespaces and joined pid namespaces take effect on children only: the keeper prepares
 /// itself. What is returned leads back.
-fn enter_time_and_pid(plan: &LaunchPlan, prepared: &Prepared) -> Result<Option<OwnedFd>, StartError> {
-    if let Some(offsets) = plan.spec.linux().as_ref().and_then(|l| l.time_offsets().as_ref()) {
-        process::unshare(namespace::TIME).map_err(|e| step_failed("create the time namespace", e))?;
+fn enter_time_and_pid(
+    plan: &LaunchPlan,
+    prepared: &Prepared,
+) -> Result<Option<OwnedFd>, StartError> {
+    if let Some(offsets) = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.time_offsets().as_ref())
+    {
+        process::unshare(namespace::TIME)
+            .map_err(|e| step_failed("create the time namespace", e))?;
         let mut text = String::new();
         for (clock, offset) in offsets {
             use std::fmt::Write as _;
@@ -149,10 +169,17 @@ fn enter_time_and_pid(plan: &LaunchPlan, prepared: &Prepared) -> Result<Option<O
         std::fs::write("/proc/self/timens_offsets", text)
             .map_err(|e| idmap::write_failed("set the time offsets", &e))?;
     }
-    let Some(target) = &prepared.pid_namespace else { return Ok(None) };
-    let back = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| step_failed("open the pid namespace", e))?;
-    process::join(target.as_fd(), namespace::PID).map_err(|e| step_failed("join the pid namespace", e))?;
+    let Some(target) = &prepared.pid_namespace else {
+        return Ok(None);
+    };
+    let back = rustix::fs::open(
+        "/proc/self/ns/pid",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| step_failed("open the pid namespace", e))?;
+    process::join(target.as_fd(), namespace::PID)
+        .map_err(|e| step_failed("join the pid namespace", e))?;
     Ok(Some(back))
 }
 
@@ -187,14 +214,26 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     let at = usize::from(index);
     let object = match step {
         Step::Mount | Step::MountTarget | Step::Device => prepare::op_target(child, index),
-        Step::Mask => child.masked_paths.get(at).map_or_else(String::new, |p| p.to_string_lossy().into_owned()),
-        Step::ReadOnlyPath => child.readonly_paths.get(at).map_or_else(String::new, |p| p.to_string_lossy().into_owned()),
-        Step::Sysctl => child.sysctls.get(at).map_or_else(String::new, |(p, _)| p.to_string_lossy().into_owned()),
+        Step::Mask => child
+            .masked_paths
+            .get(at)
+            .map_or_else(String::new, |p| p.to_string_lossy().into_owned()),
+        Step::ReadOnlyPath => child
+            .readonly_paths
+            .get(at)
+            .map_or_else(String::new, |p| p.to_string_lossy().into_owned()),
+        Step::Sysctl => child
+            .sysctls
+            .get(at)
+            .map_or_else(String::new, |(p, _)| p.to_string_lossy().into_owned()),
         _ => String::new(),
     };
     match step {
         Step::Exec | Step::WorkingDirectory => {
-            let args = prepare::process(plan).ok().and_then(|p| p.args().clone()).unwrap_or_default();
+            let args = prepare::process(plan)
+                .ok()
+                .and_then(|p| p.args().clone())
+                .unwrap_or_default();
             program_failed(&args, failure)
         }
         _ => StartError::Step {
@@ -218,13 +257,18 @@ pub(crate) fn program_failed(args: &[String], failure: Failure) -> StartError {
     }
     let reason = words(&reason);
     match failure.errno {
-        Errno::NOENT | Errno::NOTDIR if program.contains('/') => {
-            StartError::ProgramNotFound { program, reason: "no such file or directory".into() }
-        }
-        Errno::NOENT | Errno::NOTDIR => {
-            StartError::ProgramNotFound { program, reason: "executable file not found in $PATH".into() }
-        }
-        Errno::NOEXEC => StartError::ProgramNotRunnable { program, reason: "exec format error".into() },
+        Errno::NOENT | Errno::NOTDIR if program.contains('/') => StartError::ProgramNotFound {
+            program,
+            reason: "no such file or directory".into(),
+        },
+        Errno::NOENT | Errno::NOTDIR => StartError::ProgramNotFound {
+            program,
+            reason: "executable file not found in $PATH".into(),
+        },
+        Errno::NOEXEC => StartError::ProgramNotRunnable {
+            program,
+            reason: "exec format error".into(),
+        },
         Errno::NOMEM => StartError::Step {
             step: format!("execute \"{program}\""),
             reason,

@@ -12,8 +12,8 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::child::{PRIVATE, attach, mount_target, open_tree};
@@ -26,11 +26,19 @@ pub(crate) enum Op {
     /// A new instance of a file system, made inside the child's namespaces.
     New(NewMount),
     /// A tree of the host, cloned by the keeper.
-    Attach { tree: OwnedFd, target: CString, kind: Kind },
+    Attach {
+        tree: OwnedFd,
+        target: CString,
+        kind: Kind,
+    },
     /// The container's first terminal, shown as /dev/console too.
     Console,
     /// The device nodes and links of /dev, on the tmpfs mounted there before.
-    Devices { target: CString, nodes: Vec<Node>, links: Vec<(CString, CString)> },
+    Devices {
+        target: CString,
+        nodes: Vec<Node>,
+        links: Vec<(CString, CString)>,
+    },
 }
 
 /// A file system to be made: fsopen(2), fsconfig(2), fsmount(2).
@@ -84,7 +92,11 @@ impl Op {
                 let target = mount_target(root, c"/dev/console", Kind::File, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }
-            Op::Devices { target, nodes, links } => {
+            Op::Devices {
+                target,
+                nodes,
+                links,
+            } => {
                 let directory = mount_target(root, target, Kind::Directory, index)?;
                 for node in nodes {
                     node.make(directory.as_fd(), index)?;
@@ -114,14 +126,21 @@ impl NewMount {
         fsconfig_create(fs.as_fd())?;
         // A directory must be there before the mount turns read-only.
         let late_readonly = !self.directories.is_empty() && self.attributes & attr::RDONLY != 0;
-        let attributes = if late_readonly { self.attributes & !attr::RDONLY } else { self.attributes };
+        let attributes = if late_readonly {
+            self.attributes & !attr::RDONLY
+        } else {
+            self.attributes
+        };
         let mount_attributes = MountAttrFlags::from_bits_retain(attributes as u32);
         let tree = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, mount_attributes)?;
         for directory in &self.directories {
             rustix::fs::mkdirat(&tree, directory.as_c_str(), Mode::from_raw_mode(0o755))?;
         }
         if late_readonly {
-            let change = Change { set: attr::RDONLY, ..Change::default() };
+            let change = Change {
+                set: attr::RDONLY,
+                ..Change::default()
+            };
             sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
         }
         Ok(tree)
@@ -137,13 +156,19 @@ impl Node {
         let name = self.name.as_c_str();
         if name.to_bytes().contains(&b'/') {
             // A device in a directory of its own (/dev/net/tun).
-            let split = name.to_bytes().iter().rposition(|b| *b == b'/').unwrap_or(0);
+            let split = name
+                .to_bytes()
+                .iter()
+                .rposition(|b| *b == b'/')
+                .unwrap_or(0);
             let mut buffer = [0u8; 256];
             if split >= buffer.len() {
                 return Err(Errno::NAMETOOLONG).at_index(Step::Device, index);
             }
             buffer[..split].copy_from_slice(&name.to_bytes()[..split]);
-            let parent = CStr::from_bytes_until_nul(&buffer).map_err(|_| Errno::INVAL).at_index(Step::Device, index)?;
+            let parent = CStr::from_bytes_until_nul(&buffer)
+                .map_err(|_| Errno::INVAL)
+                .at_index(Step::Device, index)?;
             mount_target(directory, parent, Kind::Directory, index)?;
         }
         let made = rustix::fs::mknodat(directory, name, self.file_type, self.mode, self.device);
@@ -153,8 +178,14 @@ impl Node {
         }
         if let Some((uid, gid)) = self.owner {
             let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            rustix::fs::chownat(directory, name, uid, gid, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-                .at_index(Step::Device, index)?;
+            rustix::fs::chownat(
+                directory,
+                name,
+                uid,
+                gid,
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .at_index(Step::Device, index)?;
         }
         Ok(())
     }
@@ -184,8 +215,13 @@ struct Options {
 
 /// mount(8)'s words; runtime specification, "Linux mount options".
 fn sort_options(options: &[String]) -> Options {
-    let mut sorted =
-        Options { set: 0, clear: 0, recursive_readonly: false, bind: None, parameters: Vec::new() };
+    let mut sorted = Options {
+        set: 0,
+        clear: 0,
+        recursive_readonly: false,
+        bind: None,
+        parameters: Vec::new(),
+    };
     for option in options {
         let (set, clear) = match option.as_str() {
             "ro" => (attr::RDONLY, 0),
@@ -232,7 +268,10 @@ fn sort_options(options: &[String]) -> Options {
 fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
     let bytes = text.as_ref();
     CString::new(bytes).map_err(|_| StartError::Request {
-        message: format!("`{}` holds a NUL byte", String::from_utf8_lossy(bytes).escape_debug()),
+        message: format!(
+            "`{}` holds a NUL byte",
+            String::from_utf8_lossy(bytes).escape_debug()
+        ),
         hint: None,
     })
 }
@@ -250,7 +289,10 @@ pub(crate) fn prepare(mount: &Mount) -> Result<Op, StartError> {
     for (key, value) in &options.parameters {
         parameters.push((c_string(key)?, value.as_ref().map(c_string).transpose()?));
     }
-    let source = mount.source().as_ref().map_or(kind.as_bytes(), |s| s.as_os_str().as_bytes());
+    let source = mount
+        .source()
+        .as_ref()
+        .map_or(kind.as_bytes(), |s| s.as_os_str().as_bytes());
     Ok(Op::New(NewMount {
         filesystem: c_string(kind)?,
         source: c_string(source)?,
@@ -274,44 +316,77 @@ pub(crate) fn directory_tree(target: &CStr, directories: Vec<CString>) -> Op {
 }
 
 /// Clones a tree of the host; the child attaches it.
-pub(crate) fn clone_host_tree(source: &Path, reach: Reach, set: u64, clear: u64) -> Result<(OwnedFd, Kind), Errno> {
+pub(crate) fn clone_host_tree(
+    source: &Path,
+    reach: Reach,
+    set: u64,
+    clear: u64,
+) -> Result<(OwnedFd, Kind), Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if reach == Reach::Tree {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    let change = Change { propagation: PRIVATE, ..Change::default() };
+    let change = Change {
+        propagation: PRIVATE,
+        ..Change::default()
+    };
     sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
     if set | clear != 0 {
-        let change = Change { set, clear, ..Change::default() };
+        let change = Change {
+            set,
+            clear,
+            ..Change::default()
+        };
         sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
     }
-    let kind = if super::target::is_directory(tree.as_fd())? { Kind::Directory } else { Kind::File };
+    let kind = if super::target::is_directory(tree.as_fd())? {
+        Kind::Directory
+    } else {
+        Kind::File
+    };
     Ok((tree, kind))
 }
 
 fn bind(source: &Path, destination: &Path, options: &Options) -> Result<Op, StartError> {
     let reach = options.bind.unwrap_or(Reach::Tree);
     let failed = |errno: Errno| StartError::Request {
-        message: format!("cannot bind {}: {}", source.display(), std::io::Error::from(errno)),
+        message: format!(
+            "cannot bind {}: {}",
+            source.display(),
+            std::io::Error::from(errno)
+        ),
         hint: (errno == Errno::NOENT).then(|| "the source of a bind must exist".to_owned()),
     };
-    let (tree, kind) = clone_host_tree(source, reach, options.set, options.clear).map_err(failed)?;
+    let (tree, kind) =
+        clone_host_tree(source, reach, options.set, options.clear).map_err(failed)?;
     if options.recursive_readonly {
-        let change = Change { set: attr::RDONLY, ..Change::default() };
+        let change = Change {
+            set: attr::RDONLY,
+            ..Change::default()
+        };
         sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change).map_err(failed)?;
     }
-    Ok(Op::Attach { tree, target: c_string(destination.as_os_str().as_bytes())?, kind })
+    Ok(Op::Attach {
+        tree,
+        target: c_string(destination.as_os_str().as_bytes())?,
+        kind,
+    })
 }
 
 /// Binds one file that gamut wrote.
 pub(crate) fn bind_file(source: &Path, destination: &CStr) -> Result<Op, StartError> {
-    let (tree, kind) = clone_host_tree(source, Reach::One, 0, 0).map_err(|errno| StartError::Step {
-        step: format!("bind {}", source.display()),
-        reason: std::io::Error::from(errno).to_string(),
-        hint: None,
-    })?;
-    Ok(Op::Attach { tree, target: destination.to_owned(), kind })
+    let (tree, kind) =
+        clone_host_tree(source, Reach::One, 0, 0).map_err(|errno| StartError::Step {
+            step: format!("bind {}", source.display()),
+            reason: std::io::Error::from(errno).to_string(),
+            hint: None,
+        })?;
+    Ok(Op::Attach {
+        tree,
+        target: destination.to_owned(),
+        kind,
+    })
 }
 
 /// How /dev gets its nodes.
@@ -324,8 +399,14 @@ pub(crate) enum Nodes {
 
 /// The nodes that the runtime specification requires ("Default Devices"), then the plan's own.
 pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes) -> Result<Op, StartError> {
-    const DEFAULT: [(&str, u32, u32); 6] =
-        [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+    const DEFAULT: [(&str, u32, u32); 6] = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
     let mut nodes = Vec::new();
     for (name, major, minor) in DEFAULT {
         nodes.push(Node {
@@ -348,8 +429,15 @@ pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes) -> Result<Op, StartErr
         (c"core", c"/proc/kcore"),
         (c"ptmx", c"pts/ptmx"),
     ];
-    let links = links.into_iter().map(|(name, to)| (name.to_owned(), to.to_owned())).collect();
-    Ok(Op::Devices { target: c"/dev".to_owned(), nodes, links })
+    let links = links
+        .into_iter()
+        .map(|(name, to)| (name.to_owned(), to.to_owned()))
+        .collect();
+    Ok(Op::Devices {
+        target: c"/dev".to_owned(),
+        nodes,
+        links,
+    })
 }
 
 fn host_node(how: Nodes, path: &Path) -> Result<Option<OwnedFd>, StartError> {
@@ -415,13 +503,26 @@ mod tests {
 
     #[test]
     fn options_are_sorted() {
-        let words = ["nosuid", "ro", "rw", "ro", "mode=755", "newinstance", "rbind", "noatime", "relatime"];
+        let words = [
+            "nosuid",
+            "ro",
+            "rw",
+            "ro",
+            "mode=755",
+            "newinstance",
+            "rbind",
+            "noatime",
+            "relatime",
+        ];
         let options = sort_options(&words.map(String::from));
         assert_eq!(options.set, attr::NOSUID | attr::RDONLY);
         assert_eq!(options.bind, Some(Reach::Tree));
         assert_eq!(
             options.parameters,
-            [("mode".into(), Some("755".into())), ("newinstance".into(), None)],
+            [
+                ("mode".into(), Some("755".into())),
+                ("newinstance".into(), None)
+            ],
             "what is no attribute goes to the file system"
         );
     }

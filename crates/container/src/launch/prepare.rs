@@ -35,20 +35,30 @@ pub(crate) struct Prepared {
 pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
     let bytes = text.as_ref();
     CString::new(bytes).map_err(|_| StartError::Request {
-        message: format!("`{}` holds a NUL byte", String::from_utf8_lossy(bytes).escape_debug()),
+        message: format!(
+            "`{}` holds a NUL byte",
+            String::from_utf8_lossy(bytes).escape_debug()
+        ),
         hint: None,
     })
 }
 
 pub(crate) fn step_failed(step: impl Into<String>, errno: Errno) -> StartError {
-    StartError::Step { step: step.into(), reason: std::io::Error::from(errno).to_string(), hint: None }
+    StartError::Step {
+        step: step.into(),
+        reason: std::io::Error::from(errno).to_string(),
+        hint: None,
+    }
 }
 
 pub(crate) fn process(plan: &LaunchPlan) -> Result<&Process, StartError> {
-    plan.spec.process().as_ref().ok_or_else(|| StartError::Request {
-        message: "the plan has no process".into(),
-        hint: Some("the image names no command; give one after the image".into()),
-    })
+    plan.spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| StartError::Request {
+            message: "the plan has no process".into(),
+            hint: Some("the image names no command; give one after the image".into()),
+        })
 }
 
 fn flag_of(kind: LinuxNamespaceType) -> u64 {
@@ -71,15 +81,20 @@ struct Namespaces {
 }
 
 fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
-    let mut result = Namespaces { create: 0, join: Vec::new(), pid: None };
+    let mut result = Namespaces {
+        create: 0,
+        join: Vec::new(),
+        pid: None,
+    };
     for entry in listed {
         let flag = flag_of(entry.typ());
         let Some(path) = entry.path() else {
             result.create |= flag;
             continue;
         };
-        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| step_failed(format!("join the namespace {}", path.display()), errno))?;
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
+            |errno| step_failed(format!("join the namespace {}", path.display()), errno),
+        )?;
         if flag == namespace::PID {
             result.pid = Some(fd);
         } else {
@@ -90,11 +105,20 @@ fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
 }
 
 /// Draws everything the child will do.
-pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies, cgroup: &Cgroup) -> Result<Prepared, StartError> {
-    let linux = plan.spec.linux().as_ref().ok_or_else(|| StartError::Request {
-        message: "the plan has no Linux section".into(),
-        hint: None,
-    })?;
+pub(crate) fn prepare(
+    plan: &LaunchPlan,
+    fds: CellFds,
+    hierarchies: &Hierarchies,
+    cgroup: &Cgroup,
+) -> Result<Prepared, StartError> {
+    let linux = plan
+        .spec
+        .linux()
+        .as_ref()
+        .ok_or_else(|| StartError::Request {
+            message: "the plan has no Linux section".into(),
+            hint: None,
+        })?;
     let namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let maps = idmap::Maps::of(linux);
     let userns = namespaces.create & namespace::USER != 0;
@@ -106,10 +130,13 @@ pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies
     let own_mounts = namespaces.create & namespace::MOUNT != 0;
     let (mut ops, devpts) = operations(plan, userns, maps.as_ref(), hierarchies)?;
     let terminal = match (&devpts, plan.streams.terminal) {
-        (Some(devpts), Terminal::Pty { rows, columns }) => Some(super::terminal::open(devpts.as_fd(), rows, columns)?),
+        (Some(devpts), Terminal::Pty { rows, columns }) => {
+            Some(super::terminal::open(devpts.as_fd(), rows, columns)?)
+        }
         _ => None,
     };
-    let (master, slave) = terminal.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
+    let (master, slave) =
+        terminal.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
     if slave.is_some() {
         ops.push(Op::Console);
     }
@@ -117,7 +144,9 @@ pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies
     let child = Child {
         join: namespaces.join,
         own_user_namespace: userns,
-        cgroup_files: cgroup.attach_files().map_err(|e| crate::cell::cgroup_failed(&e))?,
+        cgroup_files: cgroup
+            .attach_files()
+            .map_err(|e| crate::cell::cgroup_failed(&e))?,
         root,
         root_target: c_string(plan.files.directory.as_os_str().as_bytes())?,
         ops,
@@ -126,7 +155,12 @@ pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies
         sysctls: sysctls(linux.sysctl().as_ref())?,
         hostname: own(&namespaces.create, plan.spec.hostname()),
         domainname: own(&namespaces.create, plan.spec.domainname()),
-        readonly_root: plan.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        readonly_root: plan
+            .spec
+            .root()
+            .as_ref()
+            .and_then(|r| r.readonly())
+            .unwrap_or(false),
         own_mount_namespace: own_mounts,
         own_cgroup_namespace: namespaces.create & namespace::CGROUP != 0,
         program,
@@ -144,30 +178,49 @@ pub(crate) fn prepare(plan: &LaunchPlan, fds: CellFds, hierarchies: &Hierarchies
 
 /// A name is set only in a uts namespace of the container's own.
 fn own(created: &u64, name: &Option<String>) -> Option<Vec<u8>> {
-    name.as_ref().filter(|_| created & namespace::UTS != 0).map(|n| n.as_bytes().to_vec())
+    name.as_ref()
+        .filter(|_| created & namespace::UTS != 0)
+        .map(|n| n.as_bytes().to_vec())
 }
 
 pub(crate) fn c_strings(paths: Option<&[String]>) -> Result<Vec<CString>, StartError> {
     paths.unwrap_or_default().iter().map(c_string).collect()
 }
 
-fn sysctls(wanted: Option<&std::collections::HashMap<String, String>>) -> Result<Vec<(CString, Vec<u8>)>, StartError> {
+fn sysctls(
+    wanted: Option<&std::collections::HashMap<String, String>>,
+) -> Result<Vec<(CString, Vec<u8>)>, StartError> {
     let mut list = Vec::new();
     for (name, value) in wanted.into_iter().flatten() {
         // `net.ipv4.ip_forward`, and with a slash as separator where a name holds dots.
-        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
-        list.push((c_string(format!("proc/sys/{path}"))?, value.as_bytes().to_vec()));
+        let path = if name.contains('/') {
+            name.clone()
+        } else {
+            name.replace('.', "/")
+        };
+        list.push((
+            c_string(format!("proc/sys/{path}"))?,
+            value.as_bytes().to_vec(),
+        ));
     }
     list.sort();
     Ok(list)
 }
 
 /// Makes the working directory, as Docker does, owned by the user.
-fn ensure_directory(root: std::os::fd::BorrowedFd<'_>, path: &Path, identity: &Identity) -> Result<(), StartError> {
+fn ensure_directory(
+    root: std::os::fd::BorrowedFd<'_>,
+    path: &Path,
+    identity: &Identity,
+) -> Result<(), StartError> {
     let cwd = c_string(path.as_os_str().as_bytes())?;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let say = |errno| StartError::Request {
-        message: format!("cannot use {} as the working directory: {}", path.display(), std::io::Error::from(errno)),
+        message: format!(
+            "cannot use {} as the working directory: {}",
+            path.display(),
+            std::io::Error::from(errno)
+        ),
         hint: Some("give another directory with `--workdir`".into()),
     };
     match rustix::fs::openat2(root, cwd.as_c_str(), flags, Mode::empty(), IN_ROOT) {
@@ -178,7 +231,8 @@ fn ensure_directory(root: std::os::fd::BorrowedFd<'_>, path: &Path, identity: &I
             if identity.uid != 0 || identity.gid != 0 {
                 let owner = Some(rustix::fs::Uid::from_raw(identity.uid));
                 let group = Some(Gid::from_raw(identity.gid));
-                rustix::fs::chownat(&made, c"", owner, group, rustix::fs::AtFlags::EMPTY_PATH).map_err(say)?;
+                rustix::fs::chownat(&made, c"", owner, group, rustix::fs::AtFlags::EMPTY_PATH)
+                    .map_err(say)?;
             }
             Ok(())
         }
@@ -194,7 +248,12 @@ fn operations(
     maps: Option<&idmap::Maps>,
     hierarchies: &Hierarchies,
 ) -> Result<(Vec<Op>, Option<OwnedFd>), StartError> {
-    let linux_devices = plan.spec.linux().as_ref().and_then(|l| l.devices().as_deref()).unwrap_or_default();
+    let linux_devices = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.devices().as_deref())
+        .unwrap_or_default();
     let mut ops = Vec::new();
     let mut devpts = None;
     for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
@@ -203,15 +262,25 @@ fn operations(
             Some("cgroup") => ops.extend(super::cgroupfs::operations(plan, mount, hierarchies)?),
             Some("devpts") if destination == Path::new("/dev/pts") => {
                 let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
-                let made = mounts::devpts(root_uid, tty_gid).map_err(|e| step_failed("mount devpts", e))?;
-                let tree = made.try_clone().map_err(|e| step_failed("copy a descriptor", errno_of(&e)))?;
-                ops.push(Op::Attach { tree, target: c"/dev/pts".to_owned(), kind: Kind::Directory });
+                let made = mounts::devpts(root_uid, tty_gid)
+                    .map_err(|e| step_failed("mount devpts", e))?;
+                let tree = made
+                    .try_clone()
+                    .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))?;
+                ops.push(Op::Attach {
+                    tree,
+                    target: c"/dev/pts".to_owned(),
+                    kind: Kind::Directory,
+                });
                 devpts = Some(made);
             }
             _ => ops.push(mounts::prepare(mount)?),
         }
         if destination == Path::new("/dev") {
-            ops.push(mounts::devices(linux_devices, if userns { Nodes::Bind } else { Nodes::Make })?);
+            ops.push(mounts::devices(
+                linux_devices,
+                if userns { Nodes::Bind } else { Nodes::Make },
+            )?);
         }
     }
     ops.extend(super::files::write(plan)?);
@@ -228,7 +297,8 @@ fn null() -> Result<OwnedFd, StartError> {
 }
 
 fn copy(fd: &OwnedFd) -> Result<OwnedFd, StartError> {
-    fd.try_clone().map_err(|e| step_failed("copy a descriptor", errno_of(&e)))
+    fd.try_clone()
+        .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))
 }
 
 /// Three streams: the terminal's other end thrice, or what the caller gave, or /dev/null.
@@ -240,7 +310,11 @@ pub(crate) fn streams(
         return Ok((copy(slave)?, copy(slave)?, copy(slave)?));
     }
     let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
-    Ok((or_null(fds.stdin)?, or_null(fds.stdout)?, or_null(fds.stderr)?))
+    Ok((
+        or_null(fds.stdin)?,
+        or_null(fds.stdout)?,
+        or_null(fds.stderr)?,
+    ))
 }
 
 fn program(
@@ -250,7 +324,12 @@ fn program(
     tty: bool,
 ) -> Result<Program, StartError> {
     let spec_process = process(plan)?;
-    let env = environment(spec_process.env().as_deref().unwrap_or_default(), &[], identity, tty);
+    let env = environment(
+        spec_process.env().as_deref().unwrap_or_default(),
+        &[],
+        identity,
+        tty,
+    );
     let args = spec_process.args().as_deref().unwrap_or_default();
     let privileges = super::privileges::of(plan, spec_process, identity)?;
     Ok(Program {
@@ -261,7 +340,11 @@ fn program(
         cwd: c_string(spec_process.cwd().as_os_str().as_bytes())?,
         uid: identity.uid,
         gid: identity.gid,
-        groups: identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
+        groups: identity
+            .groups
+            .iter()
+            .map(|gid| Gid::from_raw(*gid))
+            .collect(),
         capabilities: privileges.capabilities,
         no_new_privileges: spec_process.no_new_privileges().unwrap_or(false),
         seccomp: privileges.seccomp,
@@ -273,7 +356,12 @@ fn program(
 }
 
 /// The plan's variables, then `added`, later ones winning; HOME and TERM where nobody set them.
-pub(crate) fn environment(base: &[String], added: &[String], identity: &Identity, tty: bool) -> Vec<String> {
+pub(crate) fn environment(
+    base: &[String],
+    added: &[String],
+    identity: &Identity,
+    tty: bool,
+) -> Vec<String> {
     let name = |variable: &str| variable.split('=').next().unwrap_or("").to_owned();
     let mut list: Vec<String> = Vec::with_capacity(base.len() + added.len() + 2);
     for variable in base.iter().chain(added) {
@@ -304,21 +392,38 @@ pub(crate) fn candidates(args: &[String], env: &[String]) -> Result<Vec<CString>
     if program.contains('/') {
         return Ok(vec![c_string(program)?]);
     }
-    let path = env.iter().find_map(|v| v.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = env
+        .iter()
+        .find_map(|v| v.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
     path.split(':')
-        .map(|directory| c_string(format!("{}/{program}", if directory.is_empty() { "." } else { directory })))
+        .map(|directory| {
+            c_string(format!(
+                "{}/{program}",
+                if directory.is_empty() { "." } else { directory }
+            ))
+        })
         .collect()
 }
 
 /// The failed op's mount point, for messages.
 pub(crate) fn op_target(child: &Child, index: u16) -> String {
-    let text = child.ops.get(usize::from(index)).map_or(c"?", |op| op.target());
+    let text = child
+        .ops
+        .get(usize::from(index))
+        .map_or(c"?", |op| op.target());
     CStr::to_string_lossy(text).into_owned()
 }
 
 impl Capabilities {
     pub(crate) fn all_of(mask: u64) -> Self {
-        Capabilities { bounding: mask, effective: mask, permitted: mask, inheritable: 0, ambient: 0 }
+        Capabilities {
+            bounding: mask,
+            effective: mask,
+            permitted: mask,
+            inheritable: 0,
+            ambient: 0,
+        }
     }
 }
 
@@ -338,15 +443,26 @@ mod tests {
             let env: Vec<String> = env.iter().map(|s| (*s).into()).collect();
             candidates(&args, &env)
         };
-        assert_eq!(found(&["sh"], &["PATH=/a::/b"]).unwrap(), [c"/a/sh".to_owned(), c"./sh".into(), c"/b/sh".into()]);
-        assert_eq!(found(&["./sh"], &["PATH=/a"]).unwrap(), [c"./sh".to_owned()]);
+        assert_eq!(
+            found(&["sh"], &["PATH=/a::/b"]).unwrap(),
+            [c"/a/sh".to_owned(), c"./sh".into(), c"/b/sh".into()]
+        );
+        assert_eq!(
+            found(&["./sh"], &["PATH=/a"]).unwrap(),
+            [c"./sh".to_owned()]
+        );
         assert!(found(&[], &[]).is_err());
         assert!(found(&["a\0b"], &[]).is_err());
     }
 
     #[test]
     fn later_variables_win_and_home_is_filled_in() {
-        let identity = Identity { uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() };
+        let identity = Identity {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/root".into(),
+        };
         let base = ["A=1".to_owned(), "B=2".to_owned()];
         let list = environment(&base, &["A=3".to_owned()], &identity, true);
         assert_eq!(list, ["A=3", "B=2", "HOME=/root", "TERM=xterm"]);

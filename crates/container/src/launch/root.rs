@@ -13,8 +13,9 @@ use gamut_sys::process::{self, namespace};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
 
 use super::idmap::Maps;
@@ -35,20 +36,35 @@ pub(crate) fn make(plan: &RootPlan, maps: Option<&Maps>) -> Result<OwnedFd, Star
 fn mapped(plan: &RootPlan, maps: &Maps) -> Result<OwnedFd, StartError> {
     let userns = maps.namespace()?;
     overlay(plan, Some(userns.as_fd())).map_err(|errno| StartError::Step {
-        step: format!("mount the root file system over {} with mapped ids", plan.upper.display()),
+        step: format!(
+            "mount the root file system over {} with mapped ids",
+            plan.upper.display()
+        ),
         reason: std::io::Error::from(errno).to_string(),
-        hint: Some("`--userns` needs id-mapped layers: Linux 6.15 and a file system that supports them".into()),
+        hint: Some(
+            "`--userns` needs id-mapped layers: Linux 6.15 and a file system that supports them"
+                .into(),
+        ),
     })
 }
 
 /// Names a directory to the overlay: by its path, or as an id-mapped view of it.
-fn layer(fs: BorrowedFd<'_>, key: &CStr, path: &Path, userns: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+fn layer(
+    fs: BorrowedFd<'_>,
+    key: &CStr,
+    path: &Path,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
     let Some(userns) = userns else {
         return fsconfig_set_string(fs, key, path);
     };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, path, flags)?;
-    let change = Change { set: attr::IDMAP, userns: Some(userns), ..Change::default() };
+    let change = Change {
+        set: attr::IDMAP,
+        userns: Some(userns),
+        ..Change::default()
+    };
     sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
     fsconfig_set_fd(fs, key, tree.as_fd())
 }
@@ -75,16 +91,31 @@ fn overlay(plan: &RootPlan, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, E
         }
     }
     fsconfig_create(fs.as_fd())?;
-    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    fsmount(
+        fs.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
 }
 
 /// mount(2), for kernels before 6.5, whose new interface takes no more than 256 bytes of layer
 /// paths: in a mount namespace of the keeper's own, from which the mount is then detached. Names
 /// are relative to a common directory, which keeps 127 layers under mount(2)'s one page.
 fn classic(plan: &RootPlan) -> Result<OwnedFd, StartError> {
-    let base = plan.upper.ancestors().find(|up| plan.lower.iter().chain([&plan.work]).all(|p| p.starts_with(up)));
+    let base = plan.upper.ancestors().find(|up| {
+        plan.lower
+            .iter()
+            .chain([&plan.work])
+            .all(|p| p.starts_with(up))
+    });
     let base = base.unwrap_or(Path::new("/"));
-    let relative = |path: &Path| path.strip_prefix(base).unwrap_or(path).as_os_str().as_bytes().to_vec();
+    let relative = |path: &Path| {
+        path.strip_prefix(base)
+            .unwrap_or(path)
+            .as_os_str()
+            .as_bytes()
+            .to_vec()
+    };
     let mut data = b"lowerdir=".to_vec();
     for (index, layer) in plan.lower.iter().enumerate() {
         if index > 0 {
@@ -100,7 +131,10 @@ fn classic(plan: &RootPlan) -> Result<OwnedFd, StartError> {
     if data.len() >= 4096 {
         return Err(StartError::Step {
             step: "mount the root file system".into(),
-            reason: format!("{} layers pass the 4096 bytes that this kernel takes", plan.lower.len()),
+            reason: format!(
+                "{} layers pass the 4096 bytes that this kernel takes",
+                plan.lower.len()
+            ),
             hint: Some("use Linux 6.5 or newer, or an image with fewer layers".into()),
         });
     }
@@ -110,11 +144,20 @@ fn classic(plan: &RootPlan) -> Result<OwnedFd, StartError> {
 fn mount_and_detach(base: &Path, over: &Path, data: &[u8]) -> Result<OwnedFd, Errno> {
     let data = CString::new(data).map_err(|_| Errno::INVAL)?;
     process::unshare(namespace::MOUNT)?;
-    rustix::mount::mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+    rustix::mount::mount_change(
+        c"/",
+        MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
+    )?;
     let before = rustix::fs::open(c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     rustix::process::chdir(base)?;
     let target = over.parent().unwrap_or(over);
-    let mounted = rustix::mount::mount(c"overlay", target, c"overlay", MountFlags::empty(), Some(data.as_c_str()));
+    let mounted = rustix::mount::mount(
+        c"overlay",
+        target,
+        c"overlay",
+        MountFlags::empty(),
+        Some(data.as_c_str()),
+    );
     rustix::process::fchdir(before)?;
     mounted?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -127,7 +170,9 @@ fn refused(plan: &RootPlan, errno: Errno) -> StartError {
     let hint = match errno {
         Errno::PERM | Errno::ACCESS => Some("gamut needs root to mount an overlay here".into()),
         Errno::NOENT => Some("a layer is missing: remove the image and pull it again".into()),
-        Errno::NODEV => Some("this kernel has no overlayfs: load it with `modprobe overlay`".into()),
+        Errno::NODEV => {
+            Some("this kernel has no overlayfs: load it with `modprobe overlay`".into())
+        }
         Errno::STALE | Errno::BUSY => Some("its writable layer is in use by another mount".into()),
         _ => None,
     };

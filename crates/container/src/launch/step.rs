@@ -120,7 +120,11 @@ impl Failure {
     pub(crate) const BYTES: usize = 8;
 
     pub(crate) fn new(step: Step, errno: Errno) -> Self {
-        Failure { step, index: 0, errno }
+        Failure {
+            step,
+            index: 0,
+            errno,
+        }
     }
 
     pub(crate) fn to_bytes(self) -> [u8; Failure::BYTES] {
@@ -151,7 +155,11 @@ impl<T> At<T> for Result<T, Errno> {
     }
 
     fn at_index(self, step: Step, index: usize) -> Result<T, Failure> {
-        self.map_err(|errno| Failure { step, index: index.min(usize::from(u16::MAX)) as u16, errno })
+        self.map_err(|errno| Failure {
+            step,
+            index: index.min(usize::from(u16::MAX)) as u16,
+            errno,
+        })
     }
 }
 
@@ -162,7 +170,11 @@ mod tests {
     #[test]
     fn a_failure_survives_the_wire() {
         for step in Step::ALL {
-            let failure = Failure { step, index: 513, errno: Errno::NOENT };
+            let failure = Failure {
+                step,
+                index: 513,
+                errno: Errno::NOENT,
+            };
             assert_eq!(Failure::from_bytes(failure.to_bytes()), Some(failure));
         }
         assert_eq!(Failure::from_bytes([0; 8]), None);

@@ -26,7 +26,11 @@ pub(crate) fn is_directory(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
 
 /// Opens `path` below `root`, first making it and the directories above it if it isn't there.
 /// A link on the way is followed inside the root, as the workload itself would follow it.
-pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_or_make(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    kind: Kind,
+) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat2(root, path, PATH_FLAGS, Mode::empty(), IN_ROOT) {
         Err(Errno::NOENT) => make(root, path.to_bytes(), kind),
         opened => opened,
@@ -40,7 +44,13 @@ fn make(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<OwnedFd, Errno>
         return Err(Errno::NAMETOOLONG);
     }
     let mut buffer = [0u8; MAX_PATH_BYTES];
-    let mut at = rustix::fs::openat2(root, c".", PATH_FLAGS | OFlags::DIRECTORY, Mode::empty(), IN_ROOT)?;
+    let mut at = rustix::fs::openat2(
+        root,
+        c".",
+        PATH_FLAGS | OFlags::DIRECTORY,
+        Mode::empty(),
+        IN_ROOT,
+    )?;
     let mut end = 0;
     while end < path.len() {
         let start = end + path[end..].iter().take_while(|b| **b == b'/').count();
@@ -75,7 +85,8 @@ fn make_one(parent: &OwnedFd, name: &CStr, kind: Kind) -> Result<OwnedFd, Errno>
             Err(errno) => return Err(errno),
         },
         Kind::File => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
             match rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
                 Ok(_) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
@@ -114,14 +125,24 @@ mod tests {
         std::fs::create_dir_all(root_path.join("real")).unwrap();
         std::os::unix::fs::symlink("/real", root_path.join("link")).unwrap();
         std::os::unix::fs::symlink("../../escape", root_path.join("up")).unwrap();
-        let root = rustix::fs::open(&root_path, PATH_FLAGS | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let root =
+            rustix::fs::open(&root_path, PATH_FLAGS | OFlags::DIRECTORY, Mode::empty()).unwrap();
         open_or_make(root.as_fd(), c"/a/b/c", Kind::Directory).unwrap();
         assert!(root_path.join("a/b/c").is_dir());
         open_or_make(root.as_fd(), c"/link/x/file", Kind::File).unwrap();
-        assert!(root_path.join("real/x/file").is_file(), "an absolute link stays inside");
-        assert!(open_or_make(root.as_fd(), c"/up/x", Kind::File).is_err(), "a dangling link is not replaced");
+        assert!(
+            root_path.join("real/x/file").is_file(),
+            "an absolute link stays inside"
+        );
+        assert!(
+            open_or_make(root.as_fd(), c"/up/x", Kind::File).is_err(),
+            "a dangling link is not replaced"
+        );
         assert!(!outside.join("escape").exists());
-        assert_eq!(open_or_make(root.as_fd(), c"/../n/../m", Kind::Directory).unwrap_err(), Errno::INVAL);
+        assert_eq!(
+            open_or_make(root.as_fd(), c"/../n/../m", Kind::Directory).unwrap_err(),
+            Errno::INVAL
+        );
         std::fs::remove_dir_all(&outside).unwrap();
     }
 }

@@ -26,7 +26,12 @@ pub(crate) fn open(devpts: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<Pa
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(failed)?;
     if rows != 0 && columns != 0 {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&master, size).map_err(failed)?;
     }
     Ok(Pair { master, slave })

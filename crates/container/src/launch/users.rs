@@ -35,7 +35,9 @@ fn read_below(root: BorrowedFd<'_>, path: &str) -> String {
     let mut text = Vec::new();
     if let Ok(fd) = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
         // A device or a fifo in its place reads as nothing, or to the limit.
-        let _ = std::fs::File::from(fd).take(MAX_FILE_BYTES).read_to_end(&mut text);
+        let _ = std::fs::File::from(fd)
+            .take(MAX_FILE_BYTES)
+            .read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -54,7 +56,12 @@ fn passwd_entries(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = fields.nth(1).unwrap_or("");
-        Some(PasswdEntry { name, uid, gid, home })
+        Some(PasswdEntry {
+            name,
+            uid,
+            gid,
+            home,
+        })
     })
 }
 
@@ -69,20 +76,28 @@ fn group_entries(text: &str) -> impl Iterator<Item = GroupEntry<'_>> {
         let mut fields = line.split(':');
         let name = fields.next()?;
         let gid = fields.nth(1)?.parse().ok()?;
-        Some(GroupEntry { name, gid, members: fields.next().unwrap_or("") })
+        Some(GroupEntry {
+            name,
+            gid,
+            members: fields.next().unwrap_or(""),
+        })
     })
 }
 
 fn missing(what: &str, name: &str, file: &str) -> StartError {
     StartError::Request {
-        message: format!("unable to find {what} {name}: no matching entries in {file} of the image"),
+        message: format!(
+            "unable to find {what} {name}: no matching entries in {file} of the image"
+        ),
         hint: Some(format!("give a number, or a {what} that the image has")),
     }
 }
 
 /// Ids above 2³¹−1 are refused, as Docker does.
 fn number(text: &str) -> Option<u32> {
-    text.parse::<u32>().ok().filter(|n| i32::try_from(*n).is_ok())
+    text.parse::<u32>()
+        .ok()
+        .filter(|n| i32::try_from(*n).is_ok())
 }
 
 fn resolve_in(passwd: &str, group: &str, plan: &UserPlan) -> Result<Identity, StartError> {
@@ -98,9 +113,19 @@ fn resolve_in(passwd: &str, group: &str, plan: &UserPlan) -> Result<Identity, St
     let mut identity = match (&entry, number(user)) {
         (Some(e), _) => {
             let home = if e.home.is_empty() { "/" } else { e.home };
-            Identity { uid: e.uid, gid: e.gid, groups: Vec::new(), home: home.into() }
+            Identity {
+                uid: e.uid,
+                gid: e.gid,
+                groups: Vec::new(),
+                home: home.into(),
+            }
         }
-        (None, Some(uid)) => Identity { uid, gid: 0, groups: Vec::new(), home: "/".into() },
+        (None, Some(uid)) => Identity {
+            uid,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/".into(),
+        },
         (None, None) => return Err(missing("user", user, "/etc/passwd")),
     };
     match wanted_group {
@@ -139,27 +164,47 @@ mod tests {
     const GROUP: &str = "root:x:0:\nwww:x:34:\nssl:x:110:www,other\nadm:x:4:other\n";
 
     fn of(user: &str, groups: &[&str]) -> Result<Identity, StartError> {
-        let plan = UserPlan { user: user.into(), groups: groups.iter().map(|g| (*g).into()).collect() };
+        let plan = UserPlan {
+            user: user.into(),
+            groups: groups.iter().map(|g| (*g).into()).collect(),
+        };
         resolve_in(PASSWD, GROUP, &plan)
     }
 
     #[test]
     fn names_numbers_and_both() {
         let www = of("www", &[]).unwrap();
-        assert_eq!((www.uid, www.gid, www.groups.as_slice(), www.home.as_str()), (33, 34, &[110][..], "/var/www"));
+        assert_eq!(
+            (www.uid, www.gid, www.groups.as_slice(), www.home.as_str()),
+            (33, 34, &[110][..], "/var/www")
+        );
         let plain = of("1000", &[]).unwrap();
         assert_eq!((plain.uid, plain.gid, plain.home.as_str()), (1000, 0, "/"));
         let both = of("www:adm", &[]).unwrap();
         assert_eq!((both.uid, both.gid, both.groups.len()), (33, 4, 0));
         assert_eq!(of("", &[]).unwrap().home, "/root");
-        assert_eq!(of("4242", &[]).unwrap().uid, 7, "a name that looks like a number is a name");
+        assert_eq!(
+            of("4242", &[]).unwrap().uid,
+            7,
+            "a name that looks like a number is a name"
+        );
         assert_eq!(of("1:2", &["ssl", "9", "9"]).unwrap().groups, [110, 9]);
     }
 
     #[test]
     fn what_is_not_there_is_named() {
-        assert!(of("nobody", &[]).unwrap_err().to_string().contains("user nobody"));
-        assert!(of("www:none", &[]).unwrap_err().to_string().contains("group none"));
+        assert!(
+            of("nobody", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("user nobody")
+        );
+        assert!(
+            of("www:none", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("group none")
+        );
         assert!(of("4294967295", &[]).is_err());
     }
 }

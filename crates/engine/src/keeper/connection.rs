@@ -83,7 +83,9 @@ impl Connection {
 
 impl Keeper {
     pub(super) fn accept(&mut self) {
-        let Some(workload) = &self.workload else { return };
+        let Some(workload) = &self.workload else {
+            return;
+        };
         if let Ok(socket) = accept_with(&workload.listener, SocketFlags::CLOEXEC) {
             let _ = self.admit(socket);
         }
@@ -93,7 +95,8 @@ impl Keeper {
         gamut_sys::socket::set_nonblocking(&socket)?;
         let id = self.next_connection;
         self.next_connection = self.next_connection.wrapping_add(1);
-        self.poll.watch(&socket, Source::Connection(id), EventFlags::IN)?;
+        self.poll
+            .watch(&socket, Source::Connection(id), EventFlags::IN)?;
         self.connections.insert(id, Connection::new(socket));
         Ok(())
     }
@@ -115,7 +118,8 @@ impl Keeper {
                 Some(connection) => connection.flush().is_err(),
                 None => return,
             };
-            let finished = self.workload.is_none() && self.connections.get(&id).is_some_and(|c| !c.has_backlog());
+            let finished = self.workload.is_none()
+                && self.connections.get(&id).is_some_and(|c| !c.has_backlog());
             if gone || finished {
                 return self.dismiss(id);
             }
@@ -130,7 +134,9 @@ impl Keeper {
     fn receive(&mut self, id: u32) {
         let mut buffer = vec![0u8; MAX_PACKET_BYTES];
         loop {
-            let Some(connection) = self.connections.get(&id) else { return };
+            let Some(connection) = self.connections.get(&id) else {
+                return;
+            };
             if connection.gives_input && self.input_is_full() {
                 // The rest waits in the socket until the workload reads.
                 return self.watch_connection(id);
@@ -150,15 +156,27 @@ impl Keeper {
             Some((&stream::STDIN_END, _)) => self.end_input(id),
             Some((b'{' | b'"', _)) => match serde_json::from_slice(packet) {
                 Ok(request) => self.on_request(id, request, descriptors),
-                Err(error) => self.reply(id, &Reply::Refused { reason: error.to_string() }),
+                Err(error) => self.reply(
+                    id,
+                    &Reply::Refused {
+                        reason: error.to_string(),
+                    },
+                ),
             },
-            _ => self.reply(id, &Reply::Refused { reason: "not a request".into() }),
+            _ => self.reply(
+                id,
+                &Reply::Refused {
+                    reason: "not a request".into(),
+                },
+            ),
         }
     }
 
     /// Waits for input if the workload can take it, and for room if something is unsent.
     pub(super) fn watch_connection(&self, id: u32) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let mut flags = EventFlags::empty();
         if !(connection.gives_input && self.input_is_full()) {
             flags |= EventFlags::IN;
@@ -166,7 +184,9 @@ impl Keeper {
         if connection.has_backlog() {
             flags |= EventFlags::OUT;
         }
-        let _ = self.poll.watch(&connection.socket, Source::Connection(id), flags);
+        let _ = self
+            .poll
+            .watch(&connection.socket, Source::Connection(id), flags);
     }
 
     pub(super) fn reply(&mut self, id: u32, reply: &Reply) {
@@ -175,7 +195,9 @@ impl Keeper {
     }
 
     pub(super) fn send_to(&mut self, id: u32, tag: &[u8], payload: &[u8]) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let sent = connection.send(tag, payload);
         let waits = connection.has_backlog();
         match sent {

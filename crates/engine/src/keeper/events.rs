@@ -13,11 +13,11 @@ use rustix::event::{Timespec, epoll::CreateFlags};
 use rustix::io::Errno;
 
 use super::connection::Connection;
-use crate::dirs::Container;
 use super::launch::Cells;
 use super::log::Log;
 use super::network::Ports;
 use super::streams::Streams;
+use crate::dirs::Container;
 
 /// What a descriptor in the epoll set belongs to; packed into the 64 bits that epoll keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ pub(super) enum Source {
     /// The writing end of standard input.
     Input,
     Process(ProcessId),
-    Forwarder,
+    Forwarder(u32),
 }
 
 impl Source {
@@ -40,7 +40,7 @@ impl Source {
             Source::Output(stream) => (2, u32::from(stream)),
             Source::Input => (3, 0),
             Source::Process(id) => (4, id),
-            Source::Forwarder => (5, 0),
+            Source::Forwarder(index) => (5, index),
         };
         EventData::new_u64(kind << 32 | u64::from(number))
     }
@@ -54,7 +54,7 @@ impl Source {
             2 => Some(Source::Output(number as u8)),
             3 => Some(Source::Input),
             4 => Some(Source::Process(number)),
-            5 => Some(Source::Forwarder),
+            5 => Some(Source::Forwarder(number)),
             _ => None,
         }
     }
@@ -70,7 +70,12 @@ impl Poll {
     }
 
     /// Waits for `flags` on `fd`, in place of what was waited for before.
-    pub(super) fn watch(&self, fd: impl AsFd, source: Source, flags: EventFlags) -> Result<(), Errno> {
+    pub(super) fn watch(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
         match epoll::add(&self.0, fd.as_fd(), source.to_data(), flags) {
             Err(Errno::EXIST) => epoll::modify(&self.0, fd.as_fd(), source.to_data(), flags),
             other => other,
@@ -144,7 +149,10 @@ impl Keeper {
     }
 
     pub(super) fn mark(&mut self, phase: &str) {
-        self.trace.push(Mark { phase: phase.to_owned(), at_ns: now_ns() });
+        self.trace.push(Mark {
+            phase: phase.to_owned(),
+            at_ns: now_ns(),
+        });
     }
 
     /// Loops until the workload has ended, or never came to be and nobody is left to ask for it.
@@ -152,8 +160,15 @@ impl Keeper {
         let mut events = Vec::with_capacity(16);
         while !self.done {
             events.clear();
-            let timeout = self.stopping.kill_at_ns.map(|at| duration(at.saturating_sub(now_ns())));
-            match epoll::wait(self.poll.as_fd(), rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            let timeout = self
+                .stopping
+                .kill_at_ns
+                .map(|at| duration(at.saturating_sub(now_ns())));
+            match epoll::wait(
+                self.poll.as_fd(),
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return ExitCode::FAILURE,
             }
@@ -178,9 +193,9 @@ impl Keeper {
             Source::Output(stream) => self.on_output(stream),
             Source::Input => self.on_input_writable(),
             Source::Process(id) => self.on_process_end(id),
-            Source::Forwarder => {
+            Source::Forwarder(index) => {
                 if let Some(workload) = &mut self.workload {
-                    workload.ports.on_ready();
+                    workload.ports.on_ready(index);
                 }
             }
         }
@@ -188,7 +203,10 @@ impl Keeper {
 }
 
 fn duration(ns: u64) -> Timespec {
-    Timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 }
+    Timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +221,7 @@ mod tests {
             Source::Output(2),
             Source::Input,
             Source::Process(7),
-            Source::Forwarder,
+            Source::Forwarder(3),
         ] {
             assert_eq!(Source::from_data(source.to_data()), Some(source));
         }

@@ -15,11 +15,15 @@ use crate::record;
 
 impl Keeper {
     pub(super) fn on_process_end(&mut self, process: ProcessId) {
-        let Some(workload) = &mut self.workload else { return };
+        let Some(workload) = &mut self.workload else {
+            return;
+        };
         if let Some(fd) = workload.cell.exit_fd(process) {
             self.poll.forget(fd);
         }
-        let Ok(Some(exit)) = workload.cell.try_wait(process) else { return };
+        let Ok(Some(exit)) = workload.cell.try_wait(process) else {
+            return;
+        };
         if process == MAIN {
             self.finish(exit);
         } else {
@@ -31,7 +35,12 @@ impl Keeper {
         let concerned = |c: &super::connection::Connection| {
             c.waits_for == Some(process) || (process == MAIN && c.attached)
         };
-        let ids: Vec<u32> = self.connections.iter().filter(|(_, c)| concerned(c)).map(|(id, _)| *id).collect();
+        let ids: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| concerned(c))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             self.reply(id, &Reply::Exited { exit, oom_killed });
         }
@@ -41,7 +50,9 @@ impl Keeper {
     /// container stopped and its ports free.
     fn finish(&mut self, exit: Exit) {
         self.drain_output();
-        let Some(mut workload) = self.workload.take() else { return };
+        let Some(mut workload) = self.workload.take() else {
+            return;
+        };
         let oom_killed = workload.cell.oom_killed();
         let mut status = workload.status.clone();
         let bindings = std::mem::take(&mut status.ports);
@@ -65,8 +76,12 @@ impl Keeper {
         }
         self.tell(MAIN, exit, oom_killed);
         // Those that have everything are let go; the others when they have read it.
-        let finished: Vec<u32> =
-            self.connections.iter().filter(|(_, c)| !c.has_backlog()).map(|(id, _)| *id).collect();
+        let finished: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| !c.has_backlog())
+            .map(|(id, _)| *id)
+            .collect();
         for id in finished {
             self.dismiss(id);
         }
@@ -76,8 +91,20 @@ impl Keeper {
 /// `--rm` of a container that nobody is attached to: the one act that needs the database, which
 /// the keeper has not got, so the command line does it.
 fn remove(dirs: &Container, id: &str) {
-    let Some((root, run_root)) = dirs.roots() else { return };
+    let Some((root, run_root)) = dirs.roots() else {
+        return;
+    };
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("gamut").arg("--root").arg(root).arg("--runroot").arg(run_root).args(["rm", id]);
-    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    command
+        .arg0("gamut")
+        .arg("--root")
+        .arg(root)
+        .arg("--runroot")
+        .arg(run_root)
+        .args(["rm", id]);
+    let _ = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
 }

@@ -24,25 +24,46 @@ use crate::record;
 pub type Cells = fn(&LaunchPlan, CellFds, &mut dyn Connect) -> Result<Box<dyn Cell>, StartError>;
 
 fn failed(step: &str, error: &dyn Fault) -> StartError {
-    StartError::Step { step: step.into(), reason: error.to_string(), hint: error.hint() }
+    StartError::Step {
+        step: step.into(),
+        reason: error.to_string(),
+        hint: error.hint(),
+    }
 }
 
 fn call_failed(step: &str, error: impl Into<std::io::Error>) -> StartError {
-    StartError::Step { step: step.into(), reason: error.into().to_string(), hint: None }
+    StartError::Step {
+        step: step.into(),
+        reason: error.into().to_string(),
+        hint: None,
+    }
 }
 
 impl Keeper {
     /// Answers [`Reply::Started`] or [`Reply::StartFailed`].
     pub(super) fn launch(&mut self, client: u32, root: &Path, run_root: &Path, id: &str) {
         if self.workload.is_some() {
-            return self.reply(client, &Reply::Refused { reason: "this keeper has a workload".into() });
+            return self.reply(
+                client,
+                &Reply::Refused {
+                    reason: "this keeper has a workload".into(),
+                },
+            );
         }
         let dirs = Dirs::new(root, run_root).container(id);
         match self.try_launch(&dirs) {
             Ok(workload) => {
                 let status = &workload.status;
-                let trace = if workload.plan.trace == Trace::On { self.trace.clone() } else { Vec::new() };
-                let reply = Reply::Started { pid: status.pid, trace, warnings: status.warnings.clone() };
+                let trace = if workload.plan.trace == Trace::On {
+                    self.trace.clone()
+                } else {
+                    Vec::new()
+                };
+                let reply = Reply::Started {
+                    pid: status.pid,
+                    trace,
+                    warnings: status.warnings.clone(),
+                };
                 self.workload = Some(workload);
                 self.reply(client, &reply);
                 // A program may have ended, or written, before anybody watched: epoll says so now.
@@ -96,25 +117,37 @@ impl Keeper {
     ) -> Result<Workload, StartError> {
         let mut ports = Ports::hold(&plan.network)?;
         let log = Log::open(&plan.log).map_err(|e| call_failed("open the log", e))?;
-        let (mut streams, fds) = Streams::make(&plan.streams).map_err(|e| call_failed("make the pipes", e))?;
-        let run = rustix::fs::open(dirs.run(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| call_failed("open the run directory", e))?;
+        let (mut streams, fds) =
+            Streams::make(&plan.streams).map_err(|e| call_failed("make the pipes", e))?;
+        let run = rustix::fs::open(
+            dirs.run(),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|e| call_failed("open the run directory", e))?;
         let listener = gamut_sys::socket::listen(run.as_fd(), SOCKET_NAME)
             .map_err(|e| call_failed("make the control socket", e))?;
         resolve_joins(plan, dirs)?;
         self.mark("ports, pipes and socket are there");
         let id = plan.id.clone();
         let network = plan.network.clone();
-        let mut connector = Connector { id: &id, plan: &network, ports: &mut ports };
+        let mut connector = Connector {
+            id: &id,
+            plan: &network,
+            ports: &mut ports,
+        };
         let mut cell = (self.cells)(plan, fds, &mut connector)?;
         self.mark("the program runs");
-        streams.adopt(cell.take_terminal(MAIN)).map_err(|e| call_failed("take the terminal", e))?;
+        streams
+            .adopt(cell.take_terminal(MAIN))
+            .map_err(|e| call_failed("take the terminal", e))?;
         status.phase = Phase::Running;
         status.pid = cell.pid(MAIN);
         status.started_at_ns = record::now_ns();
         status.ports = ports.bindings();
         status.warnings = cell.warnings();
-        let recorded = record::write_status(dirs, status).map_err(|e| failed("record the start", &e));
+        let recorded =
+            record::write_status(dirs, status).map_err(|e| failed("record the start", &e));
         let forwarded = recorded.and_then(|()| ports.forward(&plan.network));
         if let Err(error) = forwarded {
             let _ = cell.destroy();
@@ -135,15 +168,23 @@ impl Keeper {
     }
 
     fn watch_workload(&mut self) {
-        let Some(workload) = &self.workload else { return };
-        let _ = self.poll.watch(&workload.listener, Source::Listener, EventFlags::IN);
+        let Some(workload) = &self.workload else {
+            return;
+        };
+        let _ = self
+            .poll
+            .watch(&workload.listener, Source::Listener, EventFlags::IN);
         for (which, output) in workload.streams.outputs.iter().enumerate() {
             if let Some(output) = output {
-                let _ = self.poll.watch(output, Source::Output(which as u8), EventFlags::IN);
+                let _ = self
+                    .poll
+                    .watch(output, Source::Output(which as u8), EventFlags::IN);
             }
         }
-        if let Some(fd) = workload.ports.fd() {
-            let _ = self.poll.watch(fd, Source::Forwarder, EventFlags::IN);
+        for (index, fd) in (0..).zip(workload.ports.fds()) {
+            let _ = self
+                .poll
+                .watch(fd, Source::Forwarder(index), EventFlags::IN);
         }
         if let Some(fd) = workload.cell.exit_fd(MAIN) {
             let _ = self.poll.watch(fd, Source::Process(MAIN), EventFlags::IN);
@@ -171,13 +212,22 @@ fn resolve_joins(plan: &mut LaunchPlan, dirs: &Container) -> Result<(), StartErr
     if plan.joins.is_empty() {
         return Ok(());
     }
-    let mut namespaces = plan.spec.linux().as_ref().and_then(|l| l.namespaces().clone()).unwrap_or_default();
+    let mut namespaces = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.namespaces().clone())
+        .unwrap_or_default();
     for join in &plan.joins {
         let other = dirs.sibling(&join.container);
-        let status = record::read_status(&other).map_err(|e| failed("find the other container", &e))?;
+        let status =
+            record::read_status(&other).map_err(|e| failed("find the other container", &e))?;
         if !status.is_live() || !record::is_kept(&other) {
             return Err(StartError::Conflict {
-                message: format!("the container {} whose namespace is to be joined does not run", join.container),
+                message: format!(
+                    "the container {} whose namespace is to be joined does not run",
+                    join.container
+                ),
                 hint: Some("start it first".into()),
             });
         }
@@ -195,7 +245,11 @@ fn resolve_joins(plan: &mut LaunchPlan, dirs: &Container) -> Result<(), StartErr
             .typ(join.namespace)
             .path(format!("/proc/{}/ns/{file}", status.pid))
             .build()
-            .map_err(|e| StartError::Step { step: "draw a namespace".into(), reason: e.to_string(), hint: None })?;
+            .map_err(|e| StartError::Step {
+                step: "draw a namespace".into(),
+                reason: e.to_string(),
+                hint: None,
+            })?;
         namespaces.push(built);
     }
     if let Some(linux) = plan.spec.linux_mut() {

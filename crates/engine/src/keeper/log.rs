@@ -40,13 +40,26 @@ impl Log {
     pub(super) fn open(plan: &LogPlan) -> std::io::Result<Log> {
         let file = match plan {
             LogPlan::None => None,
-            LogPlan::JsonFile { path, max_bytes, max_files } => {
+            LogPlan::JsonFile {
+                path,
+                max_bytes,
+                max_files,
+            } => {
                 let file = append(path)?;
                 let size_bytes = file.metadata()?.len();
-                Some(Open { file, path: path.clone(), size_bytes, max_bytes: *max_bytes, max_files: *max_files })
+                Some(Open {
+                    file,
+                    path: path.clone(),
+                    size_bytes,
+                    max_bytes: *max_bytes,
+                    max_files: *max_files,
+                })
             }
         };
-        Ok(Log { file, partial: [Vec::new(), Vec::new()] })
+        Ok(Log {
+            file,
+            partial: [Vec::new(), Vec::new()],
+        })
     }
 
     /// Takes a piece of a stream: 0 is standard output, 1 standard error.
@@ -94,7 +107,10 @@ impl Log {
         if text.is_empty() {
             return;
         }
-        if open.max_bytes.is_some_and(|max| open.size_bytes > 0 && open.size_bytes + text.len() as u64 > max) {
+        if open
+            .max_bytes
+            .is_some_and(|max| open.size_bytes > 0 && open.size_bytes + text.len() as u64 > max)
+        {
             open.rotate();
         }
         if open.file.write_all(text).is_ok() {
@@ -130,7 +146,11 @@ impl Open {
 
 fn append(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().append(true).create(true).mode(0o640).open(path)
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
 }
 
 fn encode(text: &mut Vec<u8>, index: usize, line: &[u8]) {
@@ -155,14 +175,25 @@ mod tests {
 
     fn lines(path: &Path) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
     }
 
     fn log_in(name: &str, max_bytes: Option<u64>, max_files: u32) -> (Log, PathBuf) {
-        let directory = std::env::temp_dir().join(format!("gamut-log-{}-{name}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("gamut-log-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("log");
-        (Log::open(&LogPlan::JsonFile { path: path.clone(), max_bytes, max_files }).unwrap(), path)
+        (
+            Log::open(&LogPlan::JsonFile {
+                path: path.clone(),
+                max_bytes,
+                max_files,
+            })
+            .unwrap(),
+            path,
+        )
     }
 
     #[test]
@@ -190,11 +221,18 @@ mod tests {
         for n in 0..20 {
             log.write(0, format!("line {n}\n").as_bytes());
         }
-        let mut names: Vec<_> =
-            std::fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(path.parent().unwrap())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["log", "log.1", "log.2"]);
-        assert!(lines(&path).last().unwrap()["log"].as_str().unwrap().contains("line 19"));
+        assert!(
+            lines(&path).last().unwrap()["log"]
+                .as_str()
+                .unwrap()
+                .contains("line 19")
+        );
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

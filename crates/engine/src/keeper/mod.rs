@@ -29,7 +29,10 @@ pub const PROGRAM_NAME: &str = "gamut-keeper";
 /// Runs the keeper to its end. `cells` maps a level to what carries it out.
 #[must_use]
 pub fn run(cells: Cells) -> ExitCode {
-    match prepare().map_err(|_| ()).and_then(|first| events::Keeper::new(first, cells).map_err(|_| ())) {
+    match prepare()
+        .map_err(|_| ())
+        .and_then(|first| events::Keeper::new(first, cells).map_err(|_| ()))
+    {
         Ok(mut keeper) => keeper.run(),
         Err(()) => ExitCode::FAILURE,
     }

@@ -3,9 +3,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use gamut_net::Network;
 use gamut_net::forward::Forwarder;
 use gamut_net::link::Inside;
-use gamut_net::Network;
 use gamut_net::ports::{self, PortError, Reserved};
 use gamut_net::publish::{self, Binding, HostPort, Publish};
 use gamut_net::subnet::{Subnet4, Subnet6};
@@ -19,7 +19,7 @@ use gamut_spec::Fault;
 pub(super) struct Ports {
     held: Vec<Reserved>,
     published: Option<Published>,
-    forwarder: Option<Forwarder>,
+    forwarders: Vec<Forwarder>,
 }
 
 #[derive(Debug)]
@@ -37,8 +37,18 @@ pub(crate) fn network_of(endpoint: &Endpoint) -> Result<Network, StartError> {
         hint: error.hint(),
     };
     let ipv4 = Subnet4::new(endpoint.subnet4.0, endpoint.subnet4.1).map_err(|e| failed(&e))?;
-    let ipv6 = endpoint.subnet6.map(Subnet6::new).transpose().map_err(|e| failed(&e))?;
-    Ok(Network { table: endpoint.table.clone(), bridge: endpoint.bridge.clone(), ipv4, ipv6, mtu: endpoint.mtu })
+    let ipv6 = endpoint
+        .subnet6
+        .map(Subnet6::new)
+        .transpose()
+        .map_err(|e| failed(&e))?;
+    Ok(Network {
+        table: endpoint.table.clone(),
+        bridge: endpoint.bridge.clone(),
+        ipv4,
+        ipv6,
+        mtu: endpoint.mtu,
+    })
 }
 
 fn protocol(protocol: Protocol) -> publish::Protocol {
@@ -62,7 +72,10 @@ fn wanted(port: &PublishedPort) -> Publish {
 }
 
 fn port_failed(error: &PortError) -> StartError {
-    StartError::Conflict { message: error.to_string(), hint: error.hint() }
+    StartError::Conflict {
+        message: error.to_string(),
+        hint: error.hint(),
+    }
 }
 
 impl Ports {
@@ -71,7 +84,9 @@ impl Ports {
         let mut ports = Ports::default();
         if let NetworkPlan::Bridge(endpoint) = plan {
             for port in &endpoint.ports {
-                ports.held.extend(ports::reserve(&wanted(port)).map_err(|e| port_failed(&e))?);
+                ports
+                    .held
+                    .extend(ports::reserve(&wanted(port)).map_err(|e| port_failed(&e))?);
             }
         }
         Ok(ports)
@@ -92,39 +107,54 @@ impl Ports {
 
     /// Turns the held sockets into forwarders: what reaches them was not led by the filter.
     pub(super) fn forward(&mut self, plan: &NetworkPlan) -> Result<(), StartError> {
-        let NetworkPlan::Bridge(endpoint) = plan else { return Ok(()) };
-        if self.held.is_empty() {
+        let NetworkPlan::Bridge(endpoint) = plan else {
             return Ok(());
+        };
+        for held in std::mem::take(&mut self.held) {
+            let target = (endpoint.address4, held.binding.container_port).into();
+            let forwarder = Forwarder::new(held, target).map_err(|error| StartError::Step {
+                step: "forward the published ports".into(),
+                reason: error.to_string(),
+                hint: error.hint(),
+            })?;
+            self.forwarders.push(forwarder);
         }
-        let held = std::mem::take(&mut self.held);
-        let target = std::net::IpAddr::V4(endpoint.address4);
-        self.forwarder = Some(Forwarder::new(held, target).map_err(|error| StartError::Step {
-            step: "forward the published ports".into(),
-            reason: error.to_string(),
-            hint: None,
-        })?);
         Ok(())
     }
 
-    /// Readable when a forwarder has work.
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.forwarder.as_ref().map(AsFd::as_fd)
+    /// Descriptors that are readable when their forwarder has work.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.forwarders.iter().map(AsFd::as_fd)
     }
 
-    pub(super) fn on_ready(&mut self) {
-        if let Some(forwarder) = &mut self.forwarder {
-            forwarder.on_ready();
+    pub(super) fn on_ready(&mut self, index: u32) {
+        if let Some(forwarder) = self.forwarders.get_mut(index as usize) {
+            // What fails for good is tried again at the next visit; there is nobody to tell.
+            let _ = forwarder.on_ready();
         }
     }
 
     /// Takes the ports out of the packet filter and closes them.
     pub(super) fn release(&mut self, bindings: &[PortBinding]) {
-        if let Some(Published { network, id, endpoint }) = self.published.take() {
+        if let Some(Published {
+            network,
+            id,
+            endpoint,
+        }) = self.published.take()
+        {
             let bindings = net_bindings(bindings);
             // What stays is found by its owner's id at the next repair.
-            let _ = endpoint::unpublish(&network, &id, &bindings, endpoint.address4, endpoint.address6);
+            let closing = endpoint::unpublish(
+                &network,
+                &id,
+                &bindings,
+                endpoint.address4,
+                endpoint.address6,
+            );
+            // Its end takes the kernel milliseconds, which the end of this process takes anyway.
+            std::mem::forget(closing);
         }
-        self.forwarder = None;
+        self.forwarders.clear();
         self.held.clear();
     }
 }
@@ -153,23 +183,34 @@ impl Connect for Connector<'_> {
             hint: error.hint(),
         };
         let NetworkPlan::Bridge(place) = self.plan else {
-            return Inside::open(netns).and_then(|mut inside| inside.loopback_up()).map_err(failed);
+            return Inside::open(netns)
+                .and_then(|mut inside| inside.loopback_up())
+                .map_err(failed);
         };
         let network = network_of(place)?;
-        let ensured = network.ensure().map_err(failed)?;
+        let mut ensured = network.ensure().map_err(failed)?;
         let wanted = endpoint::Endpoint {
             host_interface: link::host_interface(self.id),
             mac: place.mac,
             ipv4: place.address4,
             ipv6: place.address6,
         };
-        let attached = endpoint::attach(&network, &ensured, netns, &wanted).map_err(failed)?;
+        let attached = endpoint::attach(&mut ensured, netns, &wanted).map_err(failed)?;
         let bindings = net_bindings(&self.ports.bindings());
         if !bindings.is_empty() {
             let id = self.id.to_owned();
-            let endpoint = Endpoint { address6: attached.ipv6, ..(**place).clone() };
-            endpoint::publish(&network, &id, &bindings, place.address4, attached.ipv6).map_err(failed)?;
-            self.ports.published = Some(Published { network, id, endpoint });
+            let endpoint = Endpoint {
+                address6: attached.ipv6,
+                ..(**place).clone()
+            };
+            endpoint::publish(&mut ensured, &id, &bindings, place.address4, attached.ipv6)
+                .map_err(failed)?;
+            drop(ensured);
+            self.ports.published = Some(Published {
+                network,
+                id,
+                endpoint,
+            });
         }
         Ok(())
     }

@@ -17,7 +17,12 @@ impl Keeper {
     }
 
     fn push_terminal_input(&mut self, which: u8) {
-        if which == 0 && self.workload.as_ref().is_some_and(|w| w.streams.has_terminal) {
+        if which == 0
+            && self
+                .workload
+                .as_ref()
+                .is_some_and(|w| w.streams.has_terminal)
+        {
             self.on_input_writable();
         }
     }
@@ -26,8 +31,12 @@ impl Keeper {
     fn copy_output(&mut self, which: u8) -> bool {
         let index = usize::from(which);
         let mut buffer = [0u8; stream::MAX_BYTES];
-        let Some(workload) = &mut self.workload else { return false };
-        let Some(output) = workload.streams.outputs.get(index).and_then(Option::as_ref) else { return false };
+        let Some(workload) = &mut self.workload else {
+            return false;
+        };
+        let Some(output) = workload.streams.outputs.get(index).and_then(Option::as_ref) else {
+            return false;
+        };
         let length = match rustix::io::read(output, &mut buffer) {
             Ok(0) => 0,
             Ok(length) => length,
@@ -42,8 +51,17 @@ impl Keeper {
         }
         let bytes = &buffer[..length];
         workload.log.write(which, bytes);
-        let tag = if which == 0 { stream::STDOUT } else { stream::STDERR };
-        let attached: Vec<u32> = self.connections.iter().filter(|(_, c)| c.attached).map(|(id, _)| *id).collect();
+        let tag = if which == 0 {
+            stream::STDOUT
+        } else {
+            stream::STDERR
+        };
+        let attached: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.attached)
+            .map(|(id, _)| *id)
+            .collect();
         for id in attached {
             self.send_to(id, &[tag], bytes);
         }
@@ -53,7 +71,9 @@ impl Keeper {
 
     fn hold_output_if_full(&mut self) {
         let full = self.connections.values().any(|c| c.attached && c.is_full());
-        let Some(workload) = &mut self.workload else { return };
+        let Some(workload) = &mut self.workload else {
+            return;
+        };
         if full && !workload.streams.held {
             workload.streams.held = true;
             for output in workload.streams.outputs.iter().flatten() {
@@ -64,13 +84,20 @@ impl Keeper {
 
     /// Reads on once no attached client is behind.
     pub(super) fn resume_output(&mut self) {
-        let behind = self.connections.values().any(|c| c.attached && c.has_backlog());
-        let Some(workload) = &mut self.workload else { return };
+        let behind = self
+            .connections
+            .values()
+            .any(|c| c.attached && c.has_backlog());
+        let Some(workload) = &mut self.workload else {
+            return;
+        };
         if workload.streams.held && !behind {
             workload.streams.held = false;
             for (which, output) in workload.streams.outputs.iter().enumerate() {
                 if let Some(output) = output {
-                    let _ = self.poll.watch(output, Source::Output(which as u8), EventFlags::IN);
+                    let _ = self
+                        .poll
+                        .watch(output, Source::Output(which as u8), EventFlags::IN);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use gamut_plan::cell::{Cell, CellError, CellFds};
+use gamut_plan::cell::{CellError, CellFds};
 use gamut_plan::launch::ExecPlan;
 use gamut_plan::wire::{Reply, Request};
 use gamut_plan::{MAIN, Phase};
@@ -15,7 +15,11 @@ use crate::record;
 impl Keeper {
     pub(super) fn on_request(&mut self, id: u32, request: Request, descriptors: Vec<OwnedFd>) {
         match request {
-            Request::Launch { root, run_root, id: container } => self.launch(id, &root, &run_root, &container),
+            Request::Launch {
+                root,
+                run_root,
+                id: container,
+            } => self.launch(id, &root, &run_root, &container),
             Request::Attach { stdin } => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.attached = true;
@@ -38,7 +42,9 @@ impl Keeper {
             other => {
                 let reply = match &mut self.workload {
                     Some(_) => self.on_workload_request(id, other),
-                    None => Some(Reply::Refused { reason: "nothing runs here".into() }),
+                    None => Some(Reply::Refused {
+                        reason: "nothing runs here".into(),
+                    }),
                 };
                 if let Some(reply) = reply {
                     self.reply(id, &reply);
@@ -48,7 +54,11 @@ impl Keeper {
     }
 
     fn on_workload_request(&mut self, id: u32, request: Request) -> Option<Reply> {
-        let target = self.connections.get(&id).and_then(|c| c.exec).unwrap_or(MAIN);
+        let target = self
+            .connections
+            .get(&id)
+            .and_then(|c| c.exec)
+            .unwrap_or(MAIN);
         let workload = self.workload.as_mut()?;
         let done = |result: Result<(), CellError>| match result {
             Ok(()) => Reply::Done,
@@ -57,7 +67,12 @@ impl Keeper {
         Some(match request {
             Request::Resize { rows, columns } => {
                 if let Some(terminal) = workload.streams.terminal() {
-                    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+                    let size = Winsize {
+                        ws_row: rows,
+                        ws_col: columns,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    };
                     let _ = rustix::termios::tcsetwinsize(terminal, size);
                 }
                 Reply::Done
@@ -81,13 +96,17 @@ impl Keeper {
             Request::Update(limits) => done(workload.cell.update(&limits)),
             Request::Pause => set_paused(workload, Phase::Paused),
             Request::Resume => set_paused(workload, Phase::Running),
-            _ => Reply::Refused { reason: "not now".into() },
+            _ => Reply::Refused {
+                reason: "not now".into(),
+            },
         })
     }
 
     /// Signals now; the answer is [`Reply::Exited`], at the latest after the kill.
     fn stop(&mut self, id: u32, signal: Option<i32>, timeout_s: Option<Option<u32>>) {
-        let Some(workload) = &mut self.workload else { return };
+        let Some(workload) = &mut self.workload else {
+            return;
+        };
         let signal = signal.unwrap_or(workload.plan.stop.signal);
         let timeout_s = timeout_s.unwrap_or(workload.plan.stop.timeout_s);
         thaw(workload);
@@ -114,23 +133,41 @@ impl Keeper {
 
     fn exec(&mut self, id: u32, plan: &ExecPlan, descriptors: Vec<OwnedFd>) {
         let Some(workload) = &mut self.workload else {
-            return self.reply(id, &Reply::Refused { reason: "nothing runs here".into() });
+            return self.reply(
+                id,
+                &Reply::Refused {
+                    reason: "nothing runs here".into(),
+                },
+            );
         };
         if workload.status.phase == Phase::Paused {
-            return self.reply(id, &Reply::Refused { reason: "the container is paused".into() });
+            return self.reply(
+                id,
+                &Reply::Refused {
+                    reason: "the container is paused".into(),
+                },
+            );
         }
         let mut streams = descriptors.into_iter();
-        let fds = CellFds { stdin: streams.next(), stdout: streams.next(), stderr: streams.next() };
+        let fds = CellFds {
+            stdin: streams.next(),
+            stdout: streams.next(),
+            stderr: streams.next(),
+        };
         match workload.cell.exec(plan, fds) {
             Err(error) => self.reply(id, &Reply::StartFailed(error)),
             Ok(process) => {
                 let pid = workload.cell.pid(process);
                 let terminal = workload.cell.take_terminal(process);
                 if let Some(fd) = workload.cell.exit_fd(process) {
-                    let _ = self.poll.watch(fd, Source::Process(process), EventFlags::IN);
+                    let _ = self
+                        .poll
+                        .watch(fd, Source::Process(process), EventFlags::IN);
                 }
                 let reply = serde_json::to_vec(&Reply::ExecStarted { pid }).unwrap_or_default();
-                let Some(connection) = self.connections.get_mut(&id) else { return };
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
+                };
                 connection.exec = Some(process);
                 connection.waits_for = Some(process);
                 let master: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
@@ -150,13 +187,25 @@ fn thaw(workload: &mut Workload) {
 
 fn set_paused(workload: &mut Workload, phase: Phase) -> Reply {
     if workload.status.phase == phase {
-        let word = if phase == Phase::Paused { "paused already" } else { "not paused" };
-        return Reply::Refused { reason: format!("the container is {word}") };
+        let word = if phase == Phase::Paused {
+            "paused already"
+        } else {
+            "not paused"
+        };
+        return Reply::Refused {
+            reason: format!("the container is {word}"),
+        };
     }
     let Some(freezer) = workload.cell.freezer() else {
-        return Reply::Refused { reason: "this isolation level cannot pause".into() };
+        return Reply::Refused {
+            reason: "this isolation level cannot pause".into(),
+        };
     };
-    let result = if phase == Phase::Paused { freezer.freeze() } else { freezer.thaw() };
+    let result = if phase == Phase::Paused {
+        freezer.freeze()
+    } else {
+        freezer.thaw()
+    };
     match result {
         Ok(()) => {
             workload.status.phase = phase;

@@ -32,7 +32,10 @@ pub(super) struct Streams {
 impl Streams {
     /// The keeper's ends and the workload's. With a terminal there is none yet: the cell makes it.
     pub(super) fn make(plan: &StreamsPlan) -> Result<(Streams, CellFds), Errno> {
-        let mut ours = Streams { once: plan.stdin == Stdin::OpenOnce, ..Streams::default() };
+        let mut ours = Streams {
+            once: plan.stdin == Stdin::OpenOnce,
+            ..Streams::default()
+        };
         let mut theirs = CellFds::default();
         if plan.terminal != Terminal::None {
             ours.has_terminal = true;
@@ -68,7 +71,11 @@ impl Streams {
     }
 
     fn input(&self) -> Option<BorrowedFd<'_>> {
-        if self.has_terminal { self.outputs[0].as_ref().map(AsFd::as_fd) } else { self.input.as_ref().map(AsFd::as_fd) }
+        if self.has_terminal {
+            self.outputs[0].as_ref().map(AsFd::as_fd)
+        } else {
+            self.input.as_ref().map(AsFd::as_fd)
+        }
     }
 
     /// Writes what waits; `true` if some is left.
@@ -96,7 +103,9 @@ impl Streams {
 
 impl Keeper {
     pub(super) fn input_is_full(&self) -> bool {
-        self.workload.as_ref().is_some_and(|w| w.streams.pending.len() >= INPUT_BYTES)
+        self.workload
+            .as_ref()
+            .is_some_and(|w| w.streams.pending.len() >= INPUT_BYTES)
     }
 
     pub(super) fn give_input(&mut self, id: u32, bytes: &[u8]) {
@@ -134,13 +143,18 @@ impl Keeper {
     }
 
     fn push_input(&mut self) {
-        let Some(workload) = &mut self.workload else { return };
+        let Some(workload) = &mut self.workload else {
+            return;
+        };
         let waits = workload.streams.write_pending();
         let terminal = workload.streams.has_terminal;
         if let Some(input) = workload.streams.input() {
             let result = match (terminal, waits) {
                 // One descriptor serves both ways.
-                (true, true) => self.poll.watch(input, Source::Output(0), EventFlags::IN | EventFlags::OUT),
+                (true, true) => {
+                    self.poll
+                        .watch(input, Source::Output(0), EventFlags::IN | EventFlags::OUT)
+                }
                 (true, false) => self.poll.watch(input, Source::Output(0), EventFlags::IN),
                 (false, true) => self.poll.watch(input, Source::Input, EventFlags::OUT),
                 (false, false) => {
@@ -151,7 +165,12 @@ impl Keeper {
             let _ = result;
         }
         if !waits {
-            let ids: Vec<u32> = self.connections.iter().filter(|(_, c)| c.gives_input).map(|(id, _)| *id).collect();
+            let ids: Vec<u32> = self
+                .connections
+                .iter()
+                .filter(|(_, c)| c.gives_input)
+                .map(|(id, _)| *id)
+                .collect();
             for id in ids {
                 self.watch_connection(id);
             }

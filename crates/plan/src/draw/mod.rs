@@ -18,8 +18,8 @@ use thiserror::Error;
 use crate::caps::CapsError;
 use crate::host::HostFacts;
 use crate::launch::{
-    FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, Stdin, StopPlan,
-    StreamsPlan, Terminal, Trace,
+    FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, Stdin, StopPlan, StreamsPlan,
+    Terminal, Trace,
 };
 use crate::level::Level;
 use crate::request::{AfterExit, LogConfig, RunRequest, StopTimeout};
@@ -179,7 +179,10 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces.create)
         .resources(resources)
-        .cgroups_path(PathBuf::from(format!("{}/{}", drawing.cgroup_parent, drawing.id)))
+        .cgroups_path(PathBuf::from(format!(
+            "{}/{}",
+            drawing.cgroup_parent, drawing.id
+        )))
         .masked_paths(security.masked_paths.clone())
         .readonly_paths(security.readonly_paths.clone())
         .devices(security::device_nodes(&drawing))

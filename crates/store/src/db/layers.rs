@@ -4,9 +4,9 @@
 use rusqlite::Row;
 
 use super::{DbError, Session, Transaction};
-use gamut_spec::digest::Digest;
 use crate::layer::LayerRecord;
 use crate::unpack::RootAttributes;
+use gamut_spec::digest::Digest;
 
 const COLUMNS: &str = "diff_id, directory, size_bytes, entries, root_mode, root_uid, root_gid, \
                        opaque_root";

@@ -3,8 +3,8 @@
 use gamut_spec::{Fault, Kind};
 use rustix::io::Errno;
 
-use gamut_spec::digest::Digest;
 use crate::file_error::{hint_for, kind_of};
+use gamut_spec::digest::Digest;
 
 /// A layer that could not be unpacked; nothing of it is left.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use flate2::bufread::MultiGzDecoder;
 
 use super::{LayerSource, Limits, UnpackProblem};
-use gamut_spec::digest::Digest;
 use crate::hash::{Hasher, HashingReader, StreamFailure};
+use gamut_spec::digest::Digest;
 
 /// Bytes of one buffer between the threads: large enough that a file is few writes, small enough
 /// to stay in the second-level cache.
