@@ -88,18 +88,54 @@ impl GlobalArgs {
 
 /// Reads `words`, the program's name first. What ends here (help, a wrong flag) has been said
 /// already, and the error is the exit status.
+///
+/// The first attempt builds no more of the tree than the words name. Two things need all of it,
+/// and are tried again: help, which lists what every command is for, and `--rm=true`.
 pub fn parse(words: Vec<OsString>) -> Result<Box<Cli>, ExitCode> {
     let first = match read(Cli::command(), &words) {
         Ok(cli) => return Ok(cli),
         Err(error) => error,
     };
-    // `--rm=true`: Docker's switches take a value. Reading that is dearer, so it is tried second.
-    if first.kind() == ErrorKind::TooManyValues
-        && let Ok(cli) = read(with_switch_values(Cli::command()), &words)
-    {
-        return Ok(cli);
+    let error = match first.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            read(compact(whole_command()), &words)
+                .err()
+                .unwrap_or(first)
+        }
+        // Docker's switches take a value.
+        ErrorKind::TooManyValues => match read(with_switch_values(whole_command()), &words) {
+            Ok(cli) => return Ok(cli),
+            Err(_) => first,
+        },
+        _ => first,
+    };
+    Err(report(&error))
+}
+
+/// Every command with all its flags, for what describes them.
+pub fn whole_command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    command
+}
+
+/// A command whose `--help` is the short listing, one line a flag, with the rest of what is said
+/// about the command below it.
+fn compact(command: clap::Command) -> clap::Command {
+    let long = command.get_long_about().map(ToString::to_string);
+    let short = command.get_about().map(ToString::to_string);
+    let more = match (&long, &short) {
+        (Some(long), Some(short)) => long.strip_prefix(short.as_str()).map(str::trim),
+        _ => None,
+    };
+    let mut command = match more {
+        Some(more) => command.after_help(more.to_owned()),
+        None => command,
+    };
+    if command.get_arguments().any(|arg| arg.get_id() == "help") {
+        command = command.mut_arg("help", |arg| arg.action(ArgAction::HelpShort));
     }
-    Err(report(&first))
+    command.mut_subcommands(compact)
 }
 
 fn read(command: clap::Command, words: &[OsString]) -> Result<Box<Cli>, clap::Error> {
@@ -157,6 +193,55 @@ fn report(error: &clap::Error) -> ExitCode {
                 | ErrorKind::WrongNumberOfValues => ExitCode::from(1),
                 _ => ExitCode::from(125),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+        with_switch_values(whole_command()).debug_assert();
+        compact(whole_command()).debug_assert();
+    }
+
+    #[test]
+    fn everything_says_what_it_is_for() {
+        fn check(command: &clap::Command, path: &str) {
+            let fine = |text: &str| !text.is_empty() && !text.ends_with('.');
+            let about = command.get_about().map(ToString::to_string);
+            assert!(about.as_deref().is_some_and(fine), "{path}: {about:?}");
+            for arg in command.get_arguments() {
+                let help = arg.get_help().map(ToString::to_string);
+                assert!(
+                    help.as_deref().is_some_and(fine),
+                    "{path} {}: {help:?}",
+                    arg.get_id()
+                );
+            }
+            for below in command.get_subcommands() {
+                check(below, &format!("{path} {}", below.get_name()));
+            }
+        }
+        check(&whole_command(), "gamut");
+    }
+
+    #[test]
+    fn values_may_start_with_a_minus() {
+        for line in [
+            "gamut ps -n -1",
+            "gamut stop -t -1 x",
+            "gamut logs --tail -1 x",
+            "gamut run --memory-swap -1 --cpu-quota -1 --pids-limit -1 --oom-score-adj -5 -e -x x",
+            "gamut --root /x --debug exec -it -e A=1 web sh -c -x",
+            "gamut image ls -q --format json",
+            "gamut images --filter dangling=true",
+        ] {
+            let words = line.split(' ').map(OsString::from).collect();
+            assert!(parse(words).is_ok(), "{line}");
         }
     }
 }

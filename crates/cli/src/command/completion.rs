@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::args::Cli;
+use crate::args::whole_command;
 use crate::error::Failure;
 
 /// Print a completion script for a shell
@@ -36,7 +35,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     // Into memory first: the generator panics when it cannot write.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "gamut", &mut script);
+    clap_complete::generate(shell, &mut whole_command(), "gamut", &mut script);
     io::stdout().write_all(&script).map_err(Failure::Output)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 enum Command {
     Run(Box<run_command::Args>),
     Create(Box<create::Args>),

@@ -9,7 +9,10 @@ use crate::workload::{Surroundings, WorkloadArgs};
 
 /// Make a container without starting it
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "gamut create [OPTIONS] IMAGE [COMMAND] [ARG...]"
+)]
 pub struct Args {
     #[command(flatten)]
     pub attach: AttachArgs,

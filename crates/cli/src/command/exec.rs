@@ -10,6 +10,7 @@ use crate::request::User;
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "gamut exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
 pub struct Args {
     /// Do not wait for it
     #[arg(short, long)]

@@ -15,6 +15,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
 enum Command {
     Inspect(inspect::Args),
     #[command(visible_alias = "list")]

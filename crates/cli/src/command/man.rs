@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use crate::args::Cli;
+use crate::args::whole_command;
 use crate::error::Failure;
 
 /// Write the manual pages into a directory
@@ -23,9 +23,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         path: args.dir.clone(),
         source,
     })?;
-    let mut command = Cli::command();
-    command.build();
-    write_pages(&command, "gamut", &args.dir)?;
+    write_pages(&whole_command(), "gamut", &args.dir)?;
     Ok(ExitCode::SUCCESS)
 }
 

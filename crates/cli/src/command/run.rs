@@ -14,7 +14,10 @@ use crate::workload::{Surroundings, WorkloadArgs};
 /// The image is pulled if it is not here. The exit status is that of the command; 125 if the
 /// engine failed, 126 if the command cannot be run, 127 if it is not there.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "gamut run [OPTIONS] IMAGE [COMMAND] [ARG...]"
+)]
 pub struct Args {
     /// Leave the container in the background and print its id
     #[arg(short, long, conflicts_with = "streams")]

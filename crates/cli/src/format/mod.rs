@@ -11,6 +11,7 @@ mod eval;
 mod lexer;
 mod list;
 mod number;
+mod object;
 mod parser;
 mod printf;
 mod text;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use error::{TemplateError, TemplateProblem};
 pub use list::{ListError, ListFormat, Row};
+pub use object::ObjectFormat;
 
 /// A parsed template.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ pub struct StorageArgs {
     #[arg(short, long = "volume", value_name = "VOLUME", value_parser = parse_volume)]
     pub volumes: Vec<MountArg>,
 
-    /// Mount, as type=bind|volume|tmpfs,source=...,target=...
+    /// Mount, as type=bind,source=/host,target=/inside; also volume and tmpfs
     #[arg(long = "mount", value_name = "MOUNT", value_parser = parse_mount)]
     pub mounts: Vec<MountArg>,
 
