@@ -81,7 +81,6 @@ impl Failure {
             | Self::FileContent { .. }
             | Self::Profile { .. }
             | Self::NoCurrentDir { .. }
-            | Self::Template(_)
             | Self::Unsupported { .. } => Stage::Flags,
             _ => Stage::Engine,
         }

@@ -49,3 +49,24 @@ fn the_version_is_told() {
         format!("gamut {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
+
+#[test]
+fn version_answers_in_dockers_shape() {
+    let version = env!("CARGO_PKG_VERSION");
+    let output = gamut(&[
+        "version",
+        "--format",
+        "{{.Client.Version}} {{.Server.Version}}",
+    ]);
+    assert_eq!(text(&output.stdout), format!("{version} {version}\n"));
+    let output = gamut(&["version"]);
+    assert!(text(&output.stdout).contains(&format!("Version:   {version}\n")));
+    let output = gamut(&["version", "--format", "{{.Client.Colour}}"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("there is no field `Colour`"), "{said}");
+    assert!(
+        said.contains("hint: there are Arch, KernelVersion, Os, Version"),
+        "{said}"
+    );
+}

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::{DetachKeys, EnvArg, parse_detach_keys, parse_env, parse_user};
 use crate::error::Failure;
-use crate::request::User;
+use crate::request::{ExecRequest, RequestError, User};
+use crate::terminal;
+use crate::workload::{Surroundings, environment};
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]
@@ -54,7 +56,34 @@ pub struct Args {
     pub container_and_command: Vec<String>,
 }
 
+impl Args {
+    /// The request, with the host's variables and files put in.
+    pub fn request(&self, surroundings: &Surroundings) -> Result<ExecRequest, Failure> {
+        let mut words = self.container_and_command.iter().cloned();
+        let working_dir = self.workdir.clone().filter(|path| !path.is_empty());
+        if let Some(path) = working_dir.as_ref().filter(|path| !path.starts_with('/')) {
+            return Err(RequestError::WorkingDir(path.clone()).into());
+        }
+        Ok(ExecRequest {
+            // clap requires two words.
+            container: words.next().unwrap_or_default(),
+            command: words.collect(),
+            env: environment(&self.env, &self.env_files, surroundings)?,
+            user: self.user.clone(),
+            working_dir,
+            tty: self.tty,
+            stdin_open: self.interactive,
+            privileged: self.privileged,
+        })
+    }
+}
+
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
+pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
+    let request = args.request(&Surroundings::of_process())?;
+    let attached = request.stdin_open && !args.detach;
+    if request.tty && attached && !terminal::is_terminal(std::io::stdin()) {
+        return Err(Failure::NotATerminal);
+    }
     Err(Failure::NotBuilt("exec"))
 }

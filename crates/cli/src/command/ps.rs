@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(short, long)]
     pub all: bool,
 
-    /// Only those with KEY=VALUE: id, name, label, status, exited, ancestor, network, ...
+    /// Only those with KEY=VALUE: id, name, label, status, exited, ancestor and more
     #[arg(short, long = "filter", value_name = "FILTER", value_parser = parse_filter)]
     pub filters: Vec<Filter>,
 

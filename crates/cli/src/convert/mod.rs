@@ -35,7 +35,6 @@ pub use filter::{Filter, Filters, parse_filter};
 pub use identity::{parse_identity, parse_user};
 pub use log::{LogDriver, LogOption, parse_log_driver, parse_log_option, parse_restart};
 pub use mount::{MountArg, SourceArg, parse_mount, parse_tmpfs};
-pub(crate) use network::is_name;
 pub use network::{
     parse_dns_server, parse_extra_host, parse_ipc, parse_mac, parse_network, parse_sharing,
     parse_user_namespace,

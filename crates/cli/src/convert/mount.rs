@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use super::error::MountProblem;
-use super::network::is_name;
 use super::volume::{parse_propagation, parse_target};
 use super::{ArgumentError, parse_size};
-use crate::request::{Propagation, Relabel, TmpfsOptions};
+use crate::request::{Propagation, Relabel, TmpfsOptions, is_name};
 
 /// A mount whose host path may still be relative.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::ArgumentError;
-use crate::request::{ExtraHost, HostAddress, IpcNamespace, NetworkMode, Sharing, UserNamespace};
+use crate::request::{
+    ExtraHost, HostAddress, IpcNamespace, NetworkMode, Sharing, UserNamespace, is_name,
+};
 
 /// `bridge`, `none`, `host`, `container:NAME`, `default`, or a network's name.
 pub fn parse_network(text: &str) -> Result<NetworkMode, ArgumentError> {
@@ -119,14 +121,6 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6], ArgumentError> {
         return Err(invalid());
     }
     Ok(mac)
-}
-
-/// Docker's names of containers, networks and volumes: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
-pub(crate) fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub enum RequestError {
         what: &'static str,
         namespace: &'static str,
     },
-    #[error("the level {wanted:?} is below the floor {floor:?}")]
+    #[error("the isolation level `{wanted}` is below the floor `{floor}`")]
     BelowFloor { wanted: Level, floor: Level },
 }
 
@@ -54,6 +54,14 @@ impl Fault for RequestError {
     }
 }
 
+/// Docker's names of containers, networks and volumes: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
 impl RunRequest {
     /// Looks for wishes that exclude each other.
     pub fn check(&self) -> Result<(), RequestError> {
@@ -76,7 +84,7 @@ impl RunRequest {
 
     fn check_names(&self) -> Result<(), RequestError> {
         if let Some(name) = &self.name
-            && !(name.len() >= 2 && crate::convert::is_name(name))
+            && !(name.len() >= 2 && is_name(name))
         {
             return Err(RequestError::Name(name.clone()));
         }

@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::RequestError;
+pub use check::{RequestError, is_name};
 pub use limits::{
     Bound, DeviceWeight, Limits, Operation, Resource, Throttle, ThrottleUnit, Ulimit,
 };
 pub use network::{
     Expose, ExtraHost, HostAddress, Network, NetworkMode, PortRange, Publish, Transport,
 };
-pub use process::{EnvChange, Identity, Process, Signal, StopTimeout, User};
+pub use process::{EnvChange, ExecRequest, Identity, Process, Signal, StopTimeout, User};
 pub use security::{
     Capability, Device, DeviceAccess, IpcNamespace, Namespaces, Seccomp, Security, Sharing,
     SystemPaths, TimeOffsets, UserNamespace,
@@ -81,6 +81,17 @@ pub enum Level {
     Sandbox,
     Microvm,
     Vm,
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Container => "container",
+            Self::Sandbox => "sandbox",
+            Self::Microvm => "microvm",
+            Self::Vm => "vm",
+        })
+    }
 }
 
 /// Which level is wanted.

@@ -18,6 +18,7 @@ pub use limits::LimitArgs;
 pub use namespaces::NamespaceArgs;
 pub use network::NetworkArgs;
 pub use process::ProcessArgs;
+pub(crate) use process::environment;
 pub use security::SecurityArgs;
 pub use storage::StorageArgs;
 pub use surroundings::Surroundings;

@@ -257,3 +257,20 @@ fn create_takes_the_same_flags() {
     let cli = args::parse(words("gamut container create --name web -p 80 debian x")).unwrap();
     assert!(matches!(cli.command, Command::Container(_)));
 }
+
+#[test]
+fn exec_makes_its_request() {
+    let cli = args::parse(words("gamut exec -it -e HOST -u 5 web sh -c -x"));
+    let Ok(Command::Exec(args)) = cli.map(|cli| cli.command) else {
+        panic!("not exec")
+    };
+    let request = args.request(&surroundings()).unwrap();
+    assert_eq!(request.container, "web");
+    assert_eq!(request.command, ["sh", "-c", "-x"]);
+    assert!(request.tty && request.stdin_open && request.env.len() == 1);
+    let relative = crate::command::exec::Args {
+        workdir: Some("srv".to_owned()),
+        ..args
+    };
+    assert!(relative.request(&surroundings()).is_err());
+}
