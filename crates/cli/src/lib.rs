@@ -7,6 +7,10 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts: `[:TAG]` is no link"
+)]
 pub mod command;
 pub mod convert;
 pub mod detach;
@@ -19,6 +23,10 @@ pub mod request;
 pub mod table;
 pub mod terminal;
 pub mod view;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts: `[:ro]` is no link"
+)]
 pub mod workload;
 
 use std::process::ExitCode;

@@ -45,19 +45,7 @@ pub(super) fn call<'a>(name: &str, arguments: Vec<Val<'a>>) -> Result<Val<'a>, P
             let [left, right] = call.exactly::<2>("two arguments")?;
             Value::Bool(compare(name, left, right)? != Ordering::Equal)
         }
-        "lt" | "le" | "gt" | "ge" => {
-            let [left, right] = call.exactly::<2>("two arguments")?;
-            let order = compare(name, left, right)?;
-            if !matches!((left, right), (Value::Number(_), _) | (Value::String(_), _)) {
-                return Err(Problem::Incomparable(name.to_owned()));
-            }
-            Value::Bool(match name {
-                "lt" => order.is_lt(),
-                "le" => order.is_le(),
-                "gt" => order.is_gt(),
-                _ => order.is_ge(),
-            })
-        }
+        "lt" | "le" | "gt" | "ge" => Value::Bool(call.ordered()?),
         "len" => Value::from(call.length()?),
         "print" => Value::from(call.print()),
         "println" => Value::from(call.words().join(" ") + "\n"),
@@ -190,6 +178,21 @@ impl<'a> Call<'_, 'a> {
             }
         }
         Ok(false)
+    }
+
+    /// `lt` and its kin: numbers and strings only.
+    fn ordered(&self) -> Result<bool, Problem> {
+        let [left, right] = self.exactly::<2>("two arguments")?;
+        let order = compare(self.name, left, right)?;
+        if !matches!((left, right), (Value::Number(_) | Value::String(_), _)) {
+            return Err(Problem::Incomparable(self.name.to_owned()));
+        }
+        Ok(match self.name {
+            "lt" => order.is_lt(),
+            "le" => order.is_le(),
+            "gt" => order.is_gt(),
+            _ => order.is_ge(),
+        })
     }
 
     fn index(mut self) -> Result<Val<'a>, Problem> {

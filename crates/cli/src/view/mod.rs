@@ -17,14 +17,6 @@ pub enum Width {
 }
 
 impl Width {
-    /// From the flag `--no-trunc`.
-    pub fn of_flag(no_trunc: bool) -> Self {
-        match no_trunc {
-            true => Self::Full,
-            false => Self::Cut,
-        }
-    }
-
     fn id(self, id: &str) -> String {
         match self {
             Self::Cut => crate::human::short_id(id).to_owned(),
