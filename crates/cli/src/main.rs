@@ -1,2 +1,8 @@
+//! The binary `gamut`: everything is in the library of the same crate.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gamut_cli::main()
+}
