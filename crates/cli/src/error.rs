@@ -9,8 +9,8 @@ use gamut_spec::{Fault, Kind};
 use crate::convert::ArgumentError;
 use crate::exit::{self, Stage, Verb};
 use crate::format::{ListError, TemplateError};
-use crate::request::RequestError;
 use crate::table;
+use gamut_plan::request::RequestError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The command line: arguments, tables, progress, exit codes.
 //!
 //! `args` is what clap reads, a file per command under `command`; `workload` turns the flags of
-//! `run` and `create` into a typed `request`, with `convert` for the text of each flag. What
+//! `run` and `create` into a typed request, with `convert` for the text of each flag. What
 //! comes back is printed through `format`, `table` and `human`. A command ends in a status or a
 //! [`error::Failure`], which `exit` numbers as Docker does.
 #![forbid(unsafe_code)]
@@ -19,7 +19,6 @@ pub mod exit;
 pub mod format;
 pub mod human;
 pub mod progress;
-pub mod request;
 pub mod table;
 pub mod terminal;
 pub mod view;

@@ -268,11 +268,11 @@ fn labels(
 
 /// The level that a request gets here.
 fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
-    let floor = request.min_isolation.map_or(Level::Container, convert);
+    let floor = request.min_isolation.unwrap_or(Level::Container);
     let wanted = match request.isolation {
         Isolation::Default => Level::Container.max(floor),
         Isolation::Auto => floor,
-        Isolation::Level(level) => convert(level),
+        Isolation::Level(level) => level,
     };
     if wanted < floor {
         return Err(EngineError::Level {
@@ -290,15 +290,6 @@ fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
             wanted: wanted.to_string(),
             reason: format!("this host lacks {}; {}", lack.what, lack.remedy),
         }),
-    }
-}
-
-fn convert(level: gamut_plan::request::Level) -> Level {
-    match level {
-        gamut_plan::request::Level::Container => Level::Container,
-        gamut_plan::request::Level::Sandbox => Level::Sandbox,
-        gamut_plan::request::Level::Microvm => Level::Microvm,
-        gamut_plan::request::Level::Vm => Level::Vm,
     }
 }
 

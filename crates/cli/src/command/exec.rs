@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::{DetachKeys, EnvArg, parse_detach_keys, parse_env, parse_user};
 use crate::error::Failure;
-use crate::request::{ExecRequest, RequestError, User};
 use crate::terminal;
 use crate::workload::{Surroundings, environment};
+use gamut_plan::request::{ExecRequest, RequestError, User};
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]

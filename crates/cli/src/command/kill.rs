@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::parse_signal;
 use crate::error::Failure;
-use crate::request::Signal;
+use gamut_plan::request::Signal;
 
 /// Send a signal to running containers
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::parse_expose;
 use crate::error::Failure;
-use crate::request::Expose;
+use gamut_plan::request::Expose;
 
 /// Print where a container's ports are published
 #[derive(Debug, clap::Args)]

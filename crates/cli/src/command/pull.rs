@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::parse_platform;
 use crate::error::Failure;
-use crate::request::Platform;
+use gamut_plan::request::Platform;
 
 /// Pull an image from a registry
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
-use crate::request::RunRequest;
 use crate::terminal;
 use crate::workload::{Surroundings, WorkloadArgs};
+use gamut_plan::request::RunRequest;
 
 /// Run a command in a new container
 ///

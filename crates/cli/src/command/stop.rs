@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::{parse_signal, parse_stop_timeout};
 use crate::error::Failure;
-use crate::request::{Signal, StopTimeout};
+use gamut_plan::request::{Signal, StopTimeout};
 
 /// Stop running containers
 ///

@@ -1,7 +1,7 @@
 //! `--cap-add` and `--cap-drop`.
 
 use super::ArgumentError;
-use crate::request::Capability;
+use gamut_plan::request::Capability;
 
 /// capabilities(7), by number; the kernel's list ends with `CAP_CHECKPOINT_RESTORE` (5.9).
 #[rustfmt::skip]

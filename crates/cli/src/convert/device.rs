@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::ArgumentError;
 use super::error::DeviceProblem;
 use super::volume::clean_absolute;
-use crate::request::{Device, DeviceAccess};
+use gamut_plan::request::{Device, DeviceAccess};
 
 /// A host device, where it is seen inside (the same path by default), and its access.
 pub fn parse_device(text: &str) -> Result<Device, ArgumentError> {

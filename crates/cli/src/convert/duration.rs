@@ -1,7 +1,7 @@
 //! Durations in Go's form (`time.ParseDuration`): `10s`, `1m30s`, `1.5h`, `-250ms`.
 
 use super::ArgumentError;
-use crate::request::StopTimeout;
+use gamut_plan::request::StopTimeout;
 
 /// A signed duration in nanoseconds. A bare `0` is one; any other number needs a unit.
 pub fn parse_duration_ns(text: &str) -> Result<i64, ArgumentError> {

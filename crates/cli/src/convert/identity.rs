@@ -1,7 +1,7 @@
 //! `-u user[:group]` and `--group-add`.
 
 use super::ArgumentError;
-use crate::request::{Identity, User};
+use gamut_plan::request::{Identity, User};
 
 /// `user[:group]`, each a number or a name. An empty group (`1000:`) is no group.
 pub fn parse_user(text: &str) -> Result<User, ArgumentError> {

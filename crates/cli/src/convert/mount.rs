@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::error::MountProblem;
 use super::volume::{parse_propagation, parse_target};
 use super::{ArgumentError, parse_size};
-use crate::request::{Propagation, Relabel, TmpfsOptions, is_name};
+use gamut_plan::request::{Propagation, Relabel, TmpfsOptions, is_name};
 
 /// A mount whose host path may still be relative.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct MountArg {
     pub source: SourceArg,
 }
 
-/// [`crate::request::MountSource`] before the host path is made absolute.
+/// [`gamut_plan::request::MountSource`] before the host path is made absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceArg {
     Bind {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::ArgumentError;
-use crate::request::{
+use gamut_plan::request::{
     ExtraHost, HostAddress, IpcNamespace, NetworkMode, Sharing, UserNamespace, is_name,
 };
 

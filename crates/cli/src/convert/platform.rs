@@ -1,7 +1,7 @@
 //! `--platform`, `--isolation` and `--min-isolation`.
 
 use super::ArgumentError;
-use crate::request::{Isolation, Level, Platform};
+use gamut_plan::request::{Isolation, Level, Platform};
 
 /// `linux/amd64`, `linux/arm64/v8`, or an architecture alone; the kernel's names are understood.
 pub fn parse_platform(text: &str) -> Result<Platform, ArgumentError> {

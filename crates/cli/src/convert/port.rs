@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::ArgumentError;
 use super::error::PortProblem;
-use crate::request::{Expose, PortRange, Publish, Transport};
+use gamut_plan::request::{Expose, PortRange, Publish, Transport};
 
 /// What one `-p` publishes, a range spread out. A type of its own because clap reads a `Vec` as
 /// "many values".

@@ -1,7 +1,7 @@
 //! Signals by name (`TERM`, `SIGTERM`, `RTMIN+1`) or number.
 
 use super::ArgumentError;
-use crate::request::Signal;
+use gamut_plan::request::Signal;
 
 /// Names in the order of their numbers from 1, on every architecture gamut runs on (signal(7)).
 #[rustfmt::skip]

@@ -1,7 +1,7 @@
 //! Sizes as Docker writes them: `512m`, `1.5g`, `64kb`, `1GiB`; the units are powers of 1,024.
 
 use super::ArgumentError;
-use crate::request::Bound;
+use gamut_plan::request::Bound;
 
 /// Docker refuses less: below it nothing can even start.
 const MEMORY_MINIMUM_BYTES: u64 = 6 << 20;

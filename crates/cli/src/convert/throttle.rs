@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{ArgumentError, parse_size};
-use crate::request::DeviceWeight;
+use gamut_plan::request::DeviceWeight;
 
 /// Bytes a second, with a unit: `/dev/vda:10mb`.
 pub fn parse_byte_rate(text: &str) -> Result<(PathBuf, u64), ArgumentError> {

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{ArgumentError, parse_duration_ns};
-use crate::request::TimeOffsets;
+use gamut_plan::request::TimeOffsets;
 
 /// A point in time, absolute or before now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

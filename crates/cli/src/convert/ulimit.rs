@@ -2,7 +2,7 @@
 
 use super::ArgumentError;
 use super::error::UlimitProblem;
-use crate::request::{Bound, Resource, Ulimit};
+use gamut_plan::request::{Bound, Resource, Ulimit};
 
 /// `nofile=1024:2048`; `-1` or `unlimited` lifts a limit; one number is both limits.
 pub fn parse_ulimit(text: &str) -> Result<Ulimit, ArgumentError> {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::ArgumentError;
 use super::error::MountProblem;
 use super::mount::{MountArg, SourceArg};
-use crate::request::{Propagation, Relabel, is_name};
+use gamut_plan::request::{Propagation, Relabel, is_name};
 
 /// A host path (absolute, or starting with `.`), a volume's name, or nothing for an anonymous
 /// volume; then the absolute path inside and options with commas between.

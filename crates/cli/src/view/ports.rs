@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::request::Transport;
+use gamut_plan::request::Transport;
 
 /// One port of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

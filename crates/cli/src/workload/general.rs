@@ -8,8 +8,8 @@ use crate::convert::{
     parse_platform, parse_restart,
 };
 use crate::error::Failure;
-use crate::request::{AfterExit, LogConfig, Platform, PullPolicy};
 use crate::workload::Surroundings;
+use gamut_plan::request::{AfterExit, LogConfig, Platform, PullPolicy};
 
 /// Flags about the container as an object of the engine.
 #[derive(Debug, clap::Args)]

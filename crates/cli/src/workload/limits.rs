@@ -8,7 +8,7 @@ use crate::convert::{
     Cpus, NumberSet, parse_byte_rate, parse_cpu_set, parse_cpus, parse_device_weight, parse_memory,
     parse_memory_bound, parse_node_set, parse_operation_rate, parse_ulimit,
 };
-use crate::request::{Bound, DeviceWeight, Limits, Operation, Throttle, ThrottleUnit, Ulimit};
+use gamut_plan::request::{Bound, DeviceWeight, Limits, Operation, Throttle, ThrottleUnit, Ulimit};
 
 /// Flags about resources.
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ mod storage;
 mod surroundings;
 
 use crate::error::Failure;
-use crate::request::RunRequest;
+use gamut_plan::request::RunRequest;
 
 pub use general::GeneralArgs;
 pub use limits::LimitArgs;

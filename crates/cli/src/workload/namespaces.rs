@@ -3,7 +3,7 @@
 use crate::convert::{
     TimeOffset, parse_ipc, parse_sharing, parse_sysctl, parse_time_offset, parse_user_namespace,
 };
-use crate::request::{IpcNamespace, Namespaces, Sharing, UserNamespace};
+use gamut_plan::request::{IpcNamespace, Namespaces, Sharing, UserNamespace};
 
 /// Flags about namespaces.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use crate::convert::{
     PublishList, parse_dns_server, parse_expose, parse_extra_host, parse_mac, parse_network,
     parse_publish,
 };
-use crate::request::{Expose, ExtraHost, Network, NetworkMode};
+use gamut_plan::request::{Expose, ExtraHost, Network, NetworkMode};
 
 /// Flags about the network.
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,8 @@ use crate::convert::{
     EnvArg, parse_env, parse_env_file, parse_identity, parse_signal, parse_stop_timeout, parse_user,
 };
 use crate::error::Failure;
-use crate::request::{EnvChange, Identity, Process, Signal, StopTimeout, User};
 use crate::workload::Surroundings;
+use gamut_plan::request::{EnvChange, Identity, Process, Signal, StopTimeout, User};
 
 /// Flags about what runs inside.
 #[derive(Debug, clap::Args)]

@@ -7,8 +7,8 @@ use crate::convert::{
     parse_security_option,
 };
 use crate::error::Failure;
-use crate::request::{Capability, Device, Isolation, Level, Seccomp, Security, SystemPaths};
 use crate::workload::Surroundings;
+use gamut_plan::request::{Capability, Device, Isolation, Level, Seccomp, Security, SystemPaths};
 
 /// Flags about what the workload may do.
 #[derive(Debug, clap::Args)]

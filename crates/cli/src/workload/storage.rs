@@ -2,8 +2,8 @@
 
 use crate::convert::{MountArg, SourceArg, parse_mount, parse_size, parse_tmpfs, parse_volume};
 use crate::error::Failure;
-use crate::request::{Mount, MountSource, Storage};
 use crate::workload::Surroundings;
+use gamut_plan::request::{Mount, MountSource, Storage};
 
 /// Flags about files.
 #[derive(Debug, clap::Args)]

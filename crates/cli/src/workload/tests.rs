@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use crate::args;
 use crate::command::{Command, run};
 use crate::error::Failure;
-use crate::request::*;
 use crate::workload::Surroundings;
+use gamut_plan::request::*;
 
 fn surroundings() -> Surroundings {
     Surroundings {

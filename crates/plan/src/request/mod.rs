@@ -4,6 +4,7 @@
 //! user did not say", and the drawing of the plan decides. The only types are those of `std`
 //! and `serde`, so that the document can travel to any room as JSON.
 
+mod check;
 mod limits;
 mod network;
 mod process;
@@ -14,13 +15,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::level::Level;
+pub use check::{RequestError, is_name};
 pub use limits::{
     Bound, DeviceWeight, Limits, Operation, Resource, Throttle, ThrottleUnit, Ulimit,
 };
 pub use network::{
     Expose, ExtraHost, HostAddress, Network, NetworkMode, PortRange, Publish, Transport,
 };
-pub use process::{EnvChange, Identity, Process, Signal, StopTimeout, User};
+pub use process::{EnvChange, ExecRequest, Identity, Process, Signal, StopTimeout, User};
 pub use security::{
     Capability, Device, DeviceAccess, IpcNamespace, Namespaces, Seccomp, Security, Sharing,
     SystemPaths, TimeOffsets, UserNamespace,
@@ -69,16 +72,6 @@ pub enum PullPolicy {
     #[default]
     Missing,
     Never,
-}
-
-/// The boundary around a workload, weakest first: `Level::Container < Level::Sandbox`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Container,
-    Sandbox,
-    Microvm,
-    Vm,
 }
 
 /// Which level is wanted.

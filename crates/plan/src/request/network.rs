@@ -90,3 +90,14 @@ pub enum HostAddress {
     /// The host, as the workload's network reaches it.
     HostGateway,
 }
+
+impl Transport {
+    /// `tcp`, `udp` or `sctp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}

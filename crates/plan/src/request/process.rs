@@ -71,3 +71,21 @@ pub enum StopTimeout {
     /// Never kill.
     Forever,
 }
+
+/// Another command in a running container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// Name, id, or the unambiguous beginning of an id.
+    pub container: String,
+    /// At least the program.
+    pub command: Vec<String>,
+    /// Changes to the container's environment, in order; a later one wins.
+    pub env: Vec<EnvChange>,
+    /// `None`: the container's user.
+    pub user: Option<User>,
+    /// Absolute path inside; `None`: the container's.
+    pub working_dir: Option<String>,
+    pub tty: bool,
+    pub stdin_open: bool,
+    pub privileged: bool,
+}
