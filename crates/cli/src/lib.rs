@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod attached;
+pub mod cidfile;
 #[allow(
     rustdoc::broken_intra_doc_links,
     reason = "help texts: `[:TAG]` is no link"
@@ -16,11 +18,14 @@ pub mod convert;
 pub mod detach;
 pub mod error;
 pub mod exit;
+pub mod fetch;
 pub mod format;
 pub mod human;
 pub mod progress;
+pub mod relay;
 pub mod table;
 pub mod terminal;
+pub mod trace;
 pub mod view;
 #[allow(
     rustdoc::broken_intra_doc_links,
