@@ -60,16 +60,12 @@ impl Network {
         };
         let mut socket = crate::route_socket()?;
         let bridge_index = bridge.create(&mut socket)?;
-        let mut changes = Vec::new();
         let families = match ipv6 {
-            Some(_) => {
-                changes.extend(sysctl::enable_ipv6(&self.bridge)?);
-                Families::V4AndV6
-            }
+            Some(_) => Families::V4AndV6,
             None => Families::V4,
         };
-        bridge.address(&mut socket, bridge_index)?;
-        changes.extend(sysctl::prepare(&self.bridge, families)?);
+        let changes = sysctl::prepare(&self.bridge, families)?;
+        bridge.configure(&mut socket, bridge_index)?;
         table.serve(&self.bridge, &self.ipv4, ipv6.as_ref())?;
         Ok(Ensured {
             bridge_index,

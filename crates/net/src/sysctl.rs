@@ -34,8 +34,11 @@ pub(crate) enum Families {
 /// - `net/ipv4/ip_forward` = 1 and `net/ipv6/conf/all/forwarding` = 1, for the whole host. Where
 ///   the host takes its IPv6 route from router advertisements, `accept_ra` becomes 2 first: with 1
 ///   they are ignored as soon as forwarding is on.
-/// - On the bridge only: `route_localnet` = 1 (the table's `guard` chain keeps 127.0.0.0/8 closed
-///   to containers), `accept_ra` = 0 (containers are no routers), `disable_ipv6` = 0.
+/// - On the bridge only, which must not be up yet: `route_localnet` = 1 (the table's `guard` chain
+///   keeps 127.0.0.0/8 closed to containers), `accept_ra` = 0 (containers are no routers),
+///   `disable_ipv6` = 0, `accept_dad` = 0 (the bridge's link-local address follows from its own
+///   hardware address; while it is being checked for duplicates, a second or two after the first
+///   container's arrival, the kernel would look for no container on behalf of visitors).
 pub(crate) fn prepare(bridge: &str, families: Families) -> Result<Vec<Change>, NetworkError> {
     let mut changes = Vec::new();
     let ipv4 = format!("net/ipv4/conf/{bridge}/route_localnet");
@@ -43,7 +46,13 @@ pub(crate) fn prepare(bridge: &str, families: Families) -> Result<Vec<Change>, N
     set(&mut changes, "net/ipv4/ip_forward", "1")?;
     if families == Families::V4AndV6 {
         let conf = format!("net/ipv6/conf/{bridge}");
-        set(&mut changes, &format!("{conf}/accept_ra"), "0")?;
+        for (name, value) in [
+            ("disable_ipv6", "0"),
+            ("accept_ra", "0"),
+            ("accept_dad", "0"),
+        ] {
+            set(&mut changes, &format!("{conf}/{name}"), value)?;
+        }
         if read("net/ipv6/conf/all/forwarding").as_deref() != Ok("1") {
             for interface in listening_to_routers()? {
                 let path = format!("net/ipv6/conf/{interface}/accept_ra");
@@ -63,11 +72,9 @@ pub(crate) fn has_ipv6() -> bool {
 }
 
 /// Lets `interface` of the calling thread's namespace have IPv6 addresses.
-pub(crate) fn enable_ipv6(interface: &str) -> Result<Option<Change>, NetworkError> {
-    let mut changes = Vec::new();
+pub(crate) fn enable_ipv6(interface: &str) -> Result<(), NetworkError> {
     let path = format!("net/ipv6/conf/{interface}/disable_ipv6");
-    set(&mut changes, &path, "0")?;
-    Ok(changes.pop())
+    set(&mut Vec::new(), &path, "0")
 }
 
 /// Interfaces whose router advertisements matter: those with a route learnt from one, and real

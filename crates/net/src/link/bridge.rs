@@ -7,7 +7,7 @@ use super::uapi::{
     IFLA_ADDRESS, IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE, IFLA_IFNAME, IFLA_INFO_DATA,
     IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, RTM_NEWLINK, State, ifinfomsg,
 };
-use super::{add_address4, add_address6, index_of};
+use super::{add_address4, add_address6, add_up, index_of};
 use crate::error::NetworkError;
 use crate::subnet::{Subnet4, Subnet6, mac_of};
 
@@ -21,13 +21,15 @@ pub struct Bridge<'a> {
 }
 
 impl Bridge<'_> {
-    /// Creates the bridge and puts it up, unless it is there. No spanning tree: a port forwards as
-    /// soon as it is added. The hardware address is fixed; left to the kernel it would follow the
-    /// ports as they come and go, and containers would lose their gateway for a while each time.
+    /// Creates the bridge, unless it is there, and gives its index. It is not up yet.
+    ///
+    /// No spanning tree: a port forwards as soon as it is added. The hardware address is fixed;
+    /// left to the kernel it would follow the ports as they come and go, and containers would lose
+    /// their gateway for a while each time.
     pub(crate) fn create(&self, socket: &mut Socket) -> Result<u32, NetworkError> {
         let mut requests = Requests::new();
         requests.add(RTM_NEWLINK, flag::CREATE | flag::EXCL, |message| {
-            message.raw(&ifinfomsg(0, State::Up));
+            message.raw(&ifinfomsg(0, State::Same));
             message.text(IFLA_IFNAME, self.name);
             message.bytes(IFLA_ADDRESS, &mac_of(self.ipv4.gateway()));
             message.u32(IFLA_MTU, self.mtu);
@@ -41,19 +43,14 @@ impl Bridge<'_> {
         });
         self.run(socket, &mut requests)?;
         let index = index_of(socket, self.name).map_err(|errno| self.failed("ioctl", errno))?;
-        let index = index.ok_or_else(|| NetworkError::NoBridge(self.name.to_owned()))?;
-        // Another process may have been the creator and not have come this far.
-        let mut requests = Requests::new();
-        requests.add(RTM_NEWLINK, 0, |message| {
-            message.raw(&ifinfomsg(index, State::Up))
-        });
-        self.run(socket, &mut requests)?;
-        Ok(index)
+        index.ok_or_else(|| NetworkError::NoBridge(self.name.to_owned()))
     }
 
-    /// Gives the bridge its addresses, the gateways of its networks, unless it has them.
-    pub(crate) fn address(&self, socket: &mut Socket, index: u32) -> Result<(), NetworkError> {
+    /// Puts the bridge up and gives it its addresses, the gateways of its networks. What it has
+    /// already is fine.
+    pub(crate) fn configure(&self, socket: &mut Socket, index: u32) -> Result<(), NetworkError> {
         let mut requests = Requests::new();
+        add_up(&mut requests, index);
         add_address4(&mut requests, index, self.ipv4.gateway(), &self.ipv4);
         if let Some(ipv6) = &self.ipv6 {
             add_address6(&mut requests, index, ipv6.gateway(), ipv6);

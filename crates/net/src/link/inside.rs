@@ -11,10 +11,9 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::uapi::{
-    AF_INET, AF_INET6, LOOPBACK_INDEX, RTA_GATEWAY, RTA_OIF, RTM_NEWLINK, RTM_NEWROUTE, State,
-    ifinfomsg, rtmsg_default,
+    AF_INET, AF_INET6, LOOPBACK_INDEX, RTA_GATEWAY, RTA_OIF, RTM_NEWROUTE, rtmsg_default,
 };
-use super::{Counters, add_address4, add_address6, index_of, listing};
+use super::{Counters, add_address4, add_address6, add_up, index_of, listing};
 use crate::error::NetworkError;
 use crate::subnet::{Subnet4, Subnet6};
 use crate::sysctl;
@@ -166,12 +165,6 @@ fn object(index: usize, first6: usize) -> &'static str {
         index if index == first6 => "the IPv6 address",
         _ => "the IPv6 route",
     }
-}
-
-fn add_up(requests: &mut Requests, index: u32) {
-    requests.add(RTM_NEWLINK, 0, |message| {
-        message.raw(&ifinfomsg(index, State::Up));
-    });
 }
 
 fn add_default_route(requests: &mut Requests, family: u8, gateway: &[u8], index: u32) {

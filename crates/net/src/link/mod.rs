@@ -16,7 +16,7 @@ use crate::error::NetworkError;
 use crate::subnet::{Subnet4, Subnet6};
 use uapi::{
     AF_INET, AF_INET6, IFA_ADDRESS, IFA_BROADCAST, IFA_F_NODAD, IFA_LOCAL, IFLA_IFNAME,
-    RTM_DELLINK, RTM_NEWADDR, State, ifaddrmsg, ifinfomsg,
+    RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, State, ifaddrmsg, ifinfomsg,
 };
 
 pub use bridge::Bridge;
@@ -57,6 +57,13 @@ fn delete(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
         Some(refusal) if refusal.errno != Errno::NODEV => Err(fail(refusal.into())),
         _ => Ok(()),
     }
+}
+
+/// Adds the request that puts interface `index` up.
+fn add_up(requests: &mut Requests, index: u32) {
+    requests.add(RTM_NEWLINK, 0, |message| {
+        message.raw(&ifinfomsg(index, State::Up));
+    });
 }
 
 /// Adds the request that gives interface `index` an IPv4 address.
