@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use gamut_sys::netlink::{Message, Protocol, Requests, Socket};
+use gamut_sys::netlink::{Message, Requests, Socket};
 use rustix::io::Errno;
 
 use crate::error::NetworkError;
@@ -35,7 +35,7 @@ const AF_INET6: u8 = 10;
 ///
 /// One request for all. Kernels before 6.9 cannot delete by a filter and refuse; that is no error:
 /// such entries run out after 30 seconds of silence, or 120 where both sides have spoken.
-pub(crate) fn forget_udp(hosts: &[SocketAddr]) -> Result<(), NetworkError> {
+pub(crate) fn forget_udp(socket: &mut Socket, hosts: &[SocketAddr]) -> Result<(), NetworkError> {
     if hosts.is_empty() {
         return Ok(());
     }
@@ -43,7 +43,6 @@ pub(crate) fn forget_udp(hosts: &[SocketAddr]) -> Result<(), NetworkError> {
     for host in hosts {
         requests.add(DELETE, 0, |message| write(message, host));
     }
-    let mut socket = Socket::open(Protocol::Netfilter).map_err(NetworkError::Conntrack)?;
     let refusals = socket.run(&mut requests);
     let refusals = refusals.map_err(NetworkError::Conntrack)?;
     let harmless = [Errno::NOENT, Errno::INVAL, Errno::OPNOTSUPP];

@@ -5,7 +5,6 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use crate::conntrack;
 use crate::error::NetworkError;
 use crate::link::{Counters, Inside, Interior, Veth};
 use crate::network::{Ensured, Network};
@@ -51,24 +50,22 @@ pub struct Attached {
 /// as `eth0`, puts loopback and `eth0` up, sets addresses and default routes. To be called on the
 /// host; the calling thread visits `netns` once.
 pub fn attach(
-    network: &Network,
-    ensured: &Ensured,
+    ensured: &mut Ensured<'_>,
     netns: BorrowedFd<'_>,
     endpoint: &Endpoint,
 ) -> Result<Attached, NetworkError> {
     let mut inside = Inside::open(netns)?;
-    attach_inside(network, ensured, netns, &mut inside, endpoint)
+    attach_inside(ensured, netns, &mut inside, endpoint)
 }
 
 /// [`attach`] for a namespace that the way into is open already ([`Inside::create`]).
 pub fn attach_inside(
-    network: &Network,
-    ensured: &Ensured,
+    ensured: &mut Ensured<'_>,
     netns: BorrowedFd<'_>,
     inside: &mut Inside,
     endpoint: &Endpoint,
 ) -> Result<Attached, NetworkError> {
-    let mut socket = crate::route_socket()?;
+    let network = ensured.network;
     let veth = Veth {
         host_name: &endpoint.host_interface,
         bridge_index: ensured.bridge_index,
@@ -76,13 +73,14 @@ pub fn attach_inside(
         mac: endpoint.mac,
         mtu: network.mtu,
     };
-    veth.create(&mut socket)?;
+    veth.create(&mut ensured.route)?;
     let interior = Interior {
         ipv4: endpoint.ipv4,
         subnet4: network.ipv4,
         ipv6: endpoint.ipv6.zip(network.ipv6),
     };
     let has_ipv6 = inside.configure(netns, &interior)?;
+    veth.settle(&mut ensured.route)?;
     Ok(Attached {
         ipv6: endpoint.ipv6.filter(|_| has_ipv6),
     })
@@ -92,7 +90,7 @@ pub fn attach_inside(
 /// container has no address of are left to a [`crate::forward`]er. The caller holds the ports
 /// ([`crate::ports::reserve`]) until it has called [`unpublish`]. May be repeated.
 pub fn publish(
-    network: &Network,
+    ensured: &mut Ensured<'_>,
     container_id: &str,
     bindings: &[Binding],
     ipv4: Ipv4Addr,
@@ -102,11 +100,11 @@ pub fn publish(
     if redirects.is_empty() {
         return Ok(());
     }
-    let mut table = Table::open(&network.table)?;
+    let Ensured { network, table, .. } = ensured;
     match table.publish(container_id, &redirects) {
         // Somebody has flushed the host's rules since the network was made.
         Err(NetworkError::Publish { source, .. }) if source.errno() == Some(Errno::NOENT) => {
-            network.ensure()?;
+            network.make(&mut ensured.route, table, &mut ensured.changes)?;
             table.publish(container_id, &redirects)?;
         }
         other => other?,
@@ -116,24 +114,34 @@ pub fn publish(
         .filter(|redirect| redirect.protocol == Protocol::Udp)
         .map(|redirect| redirect.host)
         .collect();
-    conntrack::forget_udp(&udp)
+    table.forget_udp(&udp)
 }
 
 /// Takes back what [`publish`] did; what is not there is fine. Only for the holder of the ports:
 /// who repairs after somebody else uses [`Table::remove_owned_by`].
-pub fn unpublish(
-    network: &Network,
+///
+/// What it gives closes a socket when dropped, for which the kernel waits until nothing uses the
+/// removed elements any more: some milliseconds, better spent when nobody waits.
+pub fn unpublish<'n>(
+    network: &'n Network,
     container_id: &str,
     bindings: &[Binding],
     ipv4: Ipv4Addr,
     ipv6: Option<Ipv6Addr>,
-) -> Result<(), NetworkError> {
+) -> Result<Closing<'n>, NetworkError> {
     let redirects = redirects(bindings, ipv4, ipv6);
     if redirects.is_empty() {
-        return Ok(());
+        return Ok(Closing(None));
     }
-    Table::open(&network.table)?.unpublish(container_id, &redirects)
+    let mut table = Table::open(&network.table)?;
+    table.unpublish(container_id, &redirects)?;
+    Ok(Closing(Some(table)))
 }
+
+/// The end of [`unpublish`]: to be dropped when there is time.
+#[derive(Debug)]
+#[must_use = "dropping it takes some milliseconds"]
+pub struct Closing<'n>(#[expect(dead_code, reason = "kept for its end")] Option<Table<'n>>);
 
 /// The counters of a network namespace's interfaces, the loopback left out.
 pub fn interface_counters(netns: BorrowedFd<'_>) -> Result<Vec<Counters>, NetworkError> {

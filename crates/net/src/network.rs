@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gamut_sys::netlink::Error;
+use gamut_sys::netlink::{Error, Socket};
 use serde::{Deserialize, Serialize};
 
 use crate::error::NetworkError;
@@ -25,32 +25,49 @@ pub struct Network {
     pub mtu: u32,
 }
 
-/// What was found or made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ensured {
+/// A network that is there, and the ways to speak of it: what attaching and publishing need.
+#[derive(Debug)]
+pub struct Ensured<'n> {
+    pub(crate) network: &'n Network,
     pub(crate) bridge_index: u32,
+    pub(crate) route: Socket,
+    pub(crate) table: Table<'n>,
     /// Settings of the host that were changed; empty if the network was there already.
     pub changes: Vec<Change>,
 }
 
 impl Network {
     /// Makes the network on the host (the calling thread's network namespace), unless it is there.
-    /// May run in many processes at once. What is there costs five system calls to see.
-    pub fn ensure(&self) -> Result<Ensured, NetworkError> {
+    /// May run in many processes at once. To see that it is there takes ten system calls.
+    pub fn ensure(&self) -> Result<Ensured<'_>, NetworkError> {
         let mut table = Table::open(&self.table)?;
+        let mut route = crate::route_socket()?;
+        let mut changes = Vec::new();
         // The table is told of a network last, so that what it serves is complete.
-        if table.serves(&self.bridge)?
-            && let Some(bridge_index) = self.bridge_index()?
-        {
-            return Ok(Ensured {
-                bridge_index,
-                changes: Vec::new(),
-            });
-        }
-        self.make(&mut table)
+        let there = match table.serves(&self.bridge)? {
+            true => self.bridge_index(&route)?,
+            false => None,
+        };
+        let bridge_index = match there {
+            Some(bridge_index) => bridge_index,
+            None => self.make(&mut route, &mut table, &mut changes)?,
+        };
+        Ok(Ensured {
+            network: self,
+            bridge_index,
+            route,
+            table,
+            changes,
+        })
     }
 
-    fn make(&self, table: &mut Table<'_>) -> Result<Ensured, NetworkError> {
+    /// Makes what is missing. Gives the bridge's index.
+    pub(crate) fn make(
+        &self,
+        route: &mut Socket,
+        table: &mut Table<'_>,
+        changes: &mut Vec<Change>,
+    ) -> Result<u32, NetworkError> {
         let ipv6 = self.ipv6.filter(|_| sysctl::has_ipv6());
         let bridge = Bridge {
             name: &self.bridge,
@@ -58,19 +75,15 @@ impl Network {
             ipv6,
             mtu: self.mtu,
         };
-        let mut socket = crate::route_socket()?;
-        let bridge_index = bridge.create(&mut socket)?;
+        let bridge_index = bridge.create(route)?;
         let families = match ipv6 {
             Some(_) => Families::V4AndV6,
             None => Families::V4,
         };
-        let changes = sysctl::prepare(&self.bridge, families)?;
-        bridge.configure(&mut socket, bridge_index)?;
+        changes.extend(sysctl::prepare(&self.bridge, families)?);
+        bridge.configure(route, bridge_index)?;
         table.serve(&self.bridge, &self.ipv4, ipv6.as_ref())?;
-        Ok(Ensured {
-            bridge_index,
-            changes,
-        })
+        Ok(bridge_index)
     }
 
     /// The host as containers of this network reach it: what `host-gateway` stands for.
@@ -80,9 +93,8 @@ impl Network {
         gateways
     }
 
-    fn bridge_index(&self) -> Result<Option<u32>, NetworkError> {
-        let socket = crate::route_socket()?;
-        link::index_of(&socket, &self.bridge).map_err(|errno| NetworkError::Bridge {
+    fn bridge_index(&self, route: &Socket) -> Result<Option<u32>, NetworkError> {
+        link::index_of(route, &self.bridge).map_err(|errno| NetworkError::Bridge {
             name: self.bridge.clone(),
             source: Error::Call {
                 call: "ioctl SIOCGIFINDEX",

@@ -82,17 +82,10 @@ fn another_bridge_of_ours_is_another_world() {
             ..lab.network.clone()
         },
     };
-    let ensured = other.network.ensure().unwrap();
+    let mut ensured = other.network.ensure().unwrap();
     let (netns, mut inside) = gamut_net::link::Inside::create().unwrap();
     let place = gamut_net::Endpoint::at(&other.network, "beef", "10.90.0.2".parse().unwrap());
-    gamut_net::endpoint::attach_inside(
-        &other.network,
-        &ensured,
-        netns.as_fd(),
-        &mut inside,
-        &place,
-    )
-    .unwrap();
+    gamut_net::endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &place).unwrap();
     let server = listen(&one.netns, "0.0.0.0:80");
     assert!(is_shut(&netns, "10.89.0.2:80"));
     // By a published port it is reached, as from anywhere.

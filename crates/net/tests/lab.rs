@@ -68,6 +68,9 @@ impl Lab {
         cable(&mut host, &client);
         configure(&mut host, HOST4, HOST6);
         configure(&mut far, CLIENT4, CLIENT6);
+        for end in [&mut host, &mut far] {
+            settle(end);
+        }
         let network = network();
         network.ensure().unwrap();
         Some(Lab { client, network })
@@ -77,16 +80,10 @@ impl Lab {
     pub(crate) fn container(&self, number: u8) -> Container {
         let id = format!("{number:02x}").repeat(32);
         let ipv4 = Ipv4Addr::new(10, 89, 0, number);
-        let ensured = self.network.ensure().unwrap();
+        let mut ensured = self.network.ensure().unwrap();
         let endpoint = Endpoint::at(&self.network, &id, ipv4);
         let (netns, mut inside) = Inside::create().unwrap();
-        let attached = endpoint::attach_inside(
-            &self.network,
-            &ensured,
-            netns.as_fd(),
-            &mut inside,
-            &endpoint,
-        );
+        let attached = endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &endpoint);
         Container {
             id,
             ipv6: attached.unwrap().ipv6.unwrap(),
@@ -104,14 +101,21 @@ impl Lab {
             .collect();
         let bindings: Vec<_> = held.iter().map(|one| one.binding).collect();
         let (v4, v6) = (container.ipv4, Some(container.ipv6));
-        endpoint::publish(&self.network, &container.id, &bindings, v4, v6).unwrap();
+        endpoint::publish(
+            &mut self.network.ensure().unwrap(),
+            &container.id,
+            &bindings,
+            v4,
+            v6,
+        )
+        .unwrap();
         held
     }
 
     pub(crate) fn unpublish(&self, container: &Container, held: Vec<Reserved>) {
         let bindings: Vec<_> = held.iter().map(|one| one.binding).collect();
         let (v4, v6) = (container.ipv4, Some(container.ipv6));
-        endpoint::unpublish(&self.network, &container.id, &bindings, v4, v6).unwrap();
+        drop(endpoint::unpublish(&self.network, &container.id, &bindings, v4, v6).unwrap());
     }
 
     pub(crate) fn table(&self) -> Table<'_> {
@@ -252,6 +256,14 @@ fn configure(socket: &mut Socket, ipv4: &str, ipv6: &str) {
         });
     }
     socket.run_all(&mut requests).unwrap();
+}
+
+/// Asks for the link, which makes the kernel notice its carrier.
+fn settle(socket: &mut Socket) {
+    let index = rustix::net::netdevice::name_to_index(&*socket, "out0").unwrap();
+    let mut requests = Requests::new();
+    requests.add(18, 0, |message| message.raw(&header(index, false)));
+    socket.query(&mut requests, |_, _| Ok(())).unwrap();
 }
 
 /// Adds a route by way of the host, as a neighbour would who knows about the bridge.

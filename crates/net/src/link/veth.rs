@@ -8,10 +8,10 @@ use rustix::io::Errno;
 use super::delete;
 use super::inside::CONTAINER_INTERFACE;
 use super::uapi::{
-    IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
+    IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
-    IFLA_NET_NS_FD, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, RTM_NEWLINK, State, VETH_INFO_PEER,
-    ifinfomsg,
+    IFLA_NET_NS_FD, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK,
+    RTM_NEWLINK, State, VETH_INFO_PEER, ifinfomsg,
 };
 use crate::error::NetworkError;
 
@@ -53,6 +53,34 @@ impl Veth<'_> {
         }
         delete(socket, self.host_name)?;
         self.try_create(socket)
+    }
+
+    /// Waits until frames pass, once the far end is up. The kernel learns of the carrier in a
+    /// worker of its own, and until then drops what is sent: a container's first question would be
+    /// repeated after a second. Since Linux 6.9 asking for a link does the worker's work at once.
+    pub(crate) fn settle(&self, socket: &mut Socket) -> Result<(), NetworkError> {
+        let mut requests = Requests::new();
+        let mut ask = |index, name: Option<&str>| {
+            requests.add(RTM_GETLINK, 0, |message| {
+                message.raw(&ifinfomsg(index, State::Same));
+                message.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+                if let Some(name) = name {
+                    message.text(IFLA_IFNAME, name);
+                }
+            });
+        };
+        // The bridge after its port, from which it has its own carrier.
+        ask(0, Some(self.host_name));
+        ask(self.bridge_index, None);
+        let fail = |source| NetworkError::Link {
+            name: self.host_name.to_owned(),
+            source,
+        };
+        let refusals = socket.query(&mut requests, |_, _| Ok(())).map_err(fail)?;
+        match refusals.into_iter().next() {
+            Some(refusal) => Err(fail(refusal.into())),
+            None => Ok(()),
+        }
     }
 
     fn try_create(&self, socket: &mut Socket) -> Result<(), NetworkError> {

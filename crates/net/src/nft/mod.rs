@@ -10,9 +10,12 @@ mod expression;
 mod ruleset;
 mod uapi;
 
+use std::net::SocketAddr;
+
 use gamut_sys::netlink::{Error, Malformed, Protocol, Refusal, Requests, Socket, flag};
 use rustix::io::Errno;
 
+use crate::conntrack;
 use crate::error::NetworkError;
 use crate::subnet::{Subnet4, Subnet6};
 use element::{Element, add_elements};
@@ -137,6 +140,11 @@ impl<'t> Table<'t> {
                 .iter()
                 .any(|one| (one.set, &one.key) == (there.set, &there.key))
         })
+    }
+
+    /// Forgets UDP exchanges that somebody began with these addresses of the host.
+    pub(crate) fn forget_udp(&mut self, hosts: &[SocketAddr]) -> Result<(), NetworkError> {
+        conntrack::forget_udp(&mut self.socket, hosts)
     }
 
     /// Removes the owner's published ports among `redirects`; those that are not there are fine.
