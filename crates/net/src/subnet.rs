@@ -168,6 +168,11 @@ pub struct Subnet6 {
 }
 
 impl Subnet6 {
+    /// The addresses that never leave a link (RFC 4291 § 2.5.6).
+    pub(crate) const LINK_LOCAL: Subnet6 = Subnet6 {
+        network: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+    };
+
     /// The /64 at `network`, whose other bits are 0.
     pub fn new(network: Ipv6Addr) -> Result<Subnet6, SubnetError> {
         match network.to_bits() & u128::from(u64::MAX) {

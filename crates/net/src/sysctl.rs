@@ -36,9 +36,8 @@ pub(crate) enum Families {
 ///   they are ignored as soon as forwarding is on.
 /// - On the bridge only, which must not be up yet: `route_localnet` = 1 (the table's `guard` chain
 ///   keeps 127.0.0.0/8 closed to containers), `accept_ra` = 0 (containers are no routers),
-///   `disable_ipv6` = 0, `accept_dad` = 0 (the bridge's link-local address follows from its own
-///   hardware address; while it is being checked for duplicates, a second or two after the first
-///   container's arrival, the kernel would look for no container on behalf of visitors).
+///   `disable_ipv6` = 0, `addr_gen_mode` = 1 (no link-local address but the one it is given:
+///   the kernel's own would not be usable for a second or two after the first container's arrival).
 pub(crate) fn prepare(bridge: &str, families: Families) -> Result<Vec<Change>, NetworkError> {
     let mut changes = Vec::new();
     let ipv4 = format!("net/ipv4/conf/{bridge}/route_localnet");
@@ -49,7 +48,7 @@ pub(crate) fn prepare(bridge: &str, families: Families) -> Result<Vec<Change>, N
         for (name, value) in [
             ("disable_ipv6", "0"),
             ("accept_ra", "0"),
-            ("accept_dad", "0"),
+            ("addr_gen_mode", "1"),
         ] {
             set(&mut changes, &format!("{conf}/{name}"), value)?;
         }

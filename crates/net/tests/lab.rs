@@ -71,6 +71,8 @@ impl Lab {
         for end in [&mut host, &mut far] {
             settle(end);
         }
+        await_ipv6(HOST6.parse().unwrap());
+        within(client.as_fd(), || await_ipv6(CLIENT6.parse().unwrap())).unwrap();
         let network = network();
         network.ensure().unwrap();
         Some(Lab { client, network })
@@ -84,11 +86,14 @@ impl Lab {
         let endpoint = Endpoint::at(&self.network, &id, ipv4);
         let (netns, mut inside) = Inside::create().unwrap();
         let attached = endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &endpoint);
+        let ipv6 = attached.unwrap().ipv6.unwrap();
+        await_ipv6(self.network.ipv6.unwrap().gateway());
+        within(netns.as_fd(), || await_ipv6(ipv6)).unwrap();
         Container {
             id,
-            ipv6: attached.unwrap().ipv6.unwrap(),
             netns,
             ipv4,
+            ipv6,
         }
     }
 
@@ -256,6 +261,24 @@ fn configure(socket: &mut Socket, ipv4: &str, ipv6: &str) {
         });
     }
     socket.run_all(&mut requests).unwrap();
+}
+
+/// Waits until the calling thread's namespace has taken an IPv6 address into use, which the kernel
+/// does in a worker of its own: its local route is the last that it makes.
+pub(crate) fn await_ipv6(address: Ipv6Addr) {
+    let digits: String = address
+        .octets()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    let local = format!("{digits} 80 ");
+    loop {
+        let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+        if routes.lines().any(|route| route.starts_with(&local)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Asks for the link, which makes the kernel notice its carrier.

@@ -212,6 +212,7 @@ fn ipv6_switched_off_by_the_hosts_default_is_switched_on_inside() {
     let place = gamut_net::Endpoint::at(&lab.network, "abcdef", "10.89.0.9".parse().unwrap());
     let attached = endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &place);
     assert_eq!(attached.unwrap().ipv6, place.ipv6);
+    within(netns.as_fd(), || await_ipv6(place.ipv6.unwrap())).unwrap();
     let server = listen(&netns, "[fd00:89::9]:80");
     visit_from_host("[fd00:89::9]:80", &server);
 }

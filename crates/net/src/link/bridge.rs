@@ -53,6 +53,9 @@ impl Bridge<'_> {
         add_up(&mut requests, index);
         add_address4(&mut requests, index, self.ipv4.gateway(), &self.ipv4);
         if let Some(ipv6) = &self.ipv6 {
+            let link_local = Subnet6::LINK_LOCAL;
+            // Neighbours are asked for in the name of a link-local address.
+            add_address6(&mut requests, index, link_local.gateway(), &link_local);
             add_address6(&mut requests, index, ipv6.gateway(), ipv6);
         }
         self.run(socket, &mut requests)

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_sys::netlink::{
-    self, Error, Protocol, Refusal, Requests, Socket, own_network_namespace, unshare_network,
+    self, Error, Protocol, Requests, Socket, own_network_namespace, unshare_network,
 };
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -20,6 +20,9 @@ use crate::sysctl;
 
 /// The name of a container's end of its veth.
 pub const CONTAINER_INTERFACE: &str = "eth0";
+
+const IPV6_ADDRESS: &str = "the IPv6 address";
+const IPV6_ROUTE: &str = "the IPv6 route";
 
 /// Calls `work` with the calling thread in `netns`, then brings the thread back. Other threads
 /// stay where they are. [`NetworkError::Return`] means that the thread could not come back; it
@@ -109,34 +112,41 @@ impl Inside {
         interior: &Interior,
     ) -> Result<Ipv6Outcome, NetworkError> {
         let mut requests = Requests::new();
-        add_up(&mut requests, LOOPBACK_INDEX);
+        let mut objects = vec![CONTAINER_INTERFACE];
         add_up(&mut requests, index);
+        // Even without duplicate detection the kernel takes an IPv6 address into use in a worker
+        // of its own: it comes first, so that this happens while the rest is being done.
+        if let Some((address, subnet)) = &interior.ipv6 {
+            add_address6(&mut requests, index, *address, subnet);
+            objects.push(IPV6_ADDRESS);
+        }
+        add_up(&mut requests, LOOPBACK_INDEX);
         add_address4(&mut requests, index, interior.ipv4, &interior.subnet4);
         let gateway = interior.subnet4.gateway();
         add_default_route(&mut requests, AF_INET, &gateway.octets(), index);
-        let first6 = requests.len();
-        if let Some((address, subnet)) = &interior.ipv6 {
-            add_address6(&mut requests, index, *address, subnet);
+        objects.extend(["lo", "the IPv4 address", "the IPv4 route"]);
+        if let Some((_, subnet)) = &interior.ipv6 {
             let gateway = subnet.gateway();
             add_default_route(&mut requests, AF_INET6, &gateway.octets(), index);
+            objects.push(IPV6_ROUTE);
         }
         let run = self.socket.run(&mut requests);
         let refusals = run.map_err(|source| failed(CONTAINER_INTERFACE, source))?;
-        let mut real = refusals.into_iter().filter(|one| one.errno != Errno::EXIST);
-        let Some(refusal) = real.next() else {
-            return Ok(Ipv6Outcome::Done);
-        };
-        match refusal {
-            Refusal { index, errno, .. } if index == first6 && errno == Errno::ACCESS => {
-                Ok(Ipv6Outcome::Disabled)
+        let real = refusals.into_iter().filter(|one| one.errno != Errno::EXIST);
+        let mut outcome = Ipv6Outcome::Done;
+        for refusal in real {
+            let object = objects.get(refusal.index).copied().unwrap_or("eth0");
+            match (object, refusal.errno) {
+                (IPV6_ADDRESS, Errno::ACCESS) => outcome = Ipv6Outcome::Disabled,
+                (IPV6_ADDRESS, Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => {
+                    outcome = Ipv6Outcome::Absent;
+                }
+                // Follows from the address's.
+                (IPV6_ROUTE, _) if outcome != Ipv6Outcome::Done => {}
+                _ => return Err(failed(object, refusal.into())),
             }
-            Refusal { index, errno, .. }
-                if index == first6 && matches!(errno, Errno::OPNOTSUPP | Errno::AFNOSUPPORT) =>
-            {
-                Ok(Ipv6Outcome::Absent)
-            }
-            refusal => Err(failed(object(refusal.index, first6), refusal.into())),
         }
+        Ok(outcome)
     }
 
     /// The counters of every interface but the loopback.
@@ -153,18 +163,6 @@ enum Ipv6Outcome {
     Disabled,
     /// The kernel has none.
     Absent,
-}
-
-/// What the request of this index was about.
-fn object(index: usize, first6: usize) -> &'static str {
-    match index {
-        0 => "lo",
-        1 => CONTAINER_INTERFACE,
-        2 => "the IPv4 address",
-        3 => "the IPv4 route",
-        index if index == first6 => "the IPv6 address",
-        _ => "the IPv6 route",
-    }
 }
 
 fn add_default_route(requests: &mut Requests, family: u8, gateway: &[u8], index: u32) {
