@@ -1,1 +1,32 @@
+//! What the conformance tests stand on: the engine as a program ([`Gamut`]), a host of its own for each
+//! test ([`Host`]) with a neighbour to talk to ([`World`]), registries honest ([`Registry`]) and hostile
+//! ([`HostileRegistry`]), images good and crafted ([`image`]), and the count of everything that may not
+//! be left behind ([`Census`]).
+//!
+//! The tests drive the binary named by `GAMUT_BIN` from outside; nothing here links to the engine.
 
+pub mod census;
+pub mod cgroup;
+pub mod gamut;
+pub mod host;
+pub mod hostile;
+pub mod http;
+pub mod image;
+pub mod outcome;
+pub mod patience;
+pub mod registry;
+pub mod skip;
+pub mod terminal;
+pub mod whoami;
+pub mod world;
+
+pub use census::Census;
+pub use gamut::{Gamut, Running};
+pub use host::Host;
+pub use hostile::{HostileRegistry, Login, Mischief};
+pub use image::{Compression, Image, ImageBuilder, Layer, Types};
+pub use outcome::Outcome;
+pub use patience::eventually;
+pub use registry::Registry;
+pub use terminal::Terminal;
+pub use world::World;

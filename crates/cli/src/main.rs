@@ -1,2 +1,18 @@
+//! The binary `gamut`: the command line, and, by the name it is called, the keeper. Everything is
+//! in the libraries.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+use gamut_engine::{cells, keeper};
+
+fn main() -> ExitCode {
+    // First of all: a keeper closes what it inherited, and starts small.
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == keeper::PROGRAM_NAME)
+    {
+        return keeper::run(cells::start);
+    }
+    gamut_cli::main()
+}

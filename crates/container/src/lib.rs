@@ -1,1 +1,17 @@
+//! The container level: namespaces, cgroups, mounts, capabilities and a filter around a process
+//! on the host's own kernel. [`Container`] is the cell; [`launch`] starts processes, [`cgroup`]
+//! limits and measures them, [`seccomp`] compiles their filter.
+//!
+//! `unsafe` is confined to the clone in [`launch`]: between clone and exec the child calls the
+//! kernel and nothing else.
 
+mod cell;
+pub mod cgroup;
+mod launch;
+mod limits;
+mod probe;
+pub mod rlimits;
+pub mod seccomp;
+
+pub use cell::Container;
+pub use gamut_plan::caps;

@@ -1,1 +1,29 @@
+//! The engine: the life of images and workloads. Every front end is a client of this library
+//! ([`Engine`]); each workload has a keeper of its own ([`keeper`]), so that any of them may be
+//! killed at any instant and no workload notices.
 #![forbid(unsafe_code)]
+
+pub mod cells;
+pub mod client;
+pub mod create;
+pub mod dirs;
+mod engine;
+mod error;
+mod host;
+pub mod images;
+pub mod keeper;
+pub mod logs;
+mod names;
+pub mod network;
+pub mod pull;
+pub mod record;
+mod remove;
+mod repair;
+pub mod start;
+mod volume;
+
+pub use create::{CreateOptions, Created, Source};
+pub use dirs::Dirs;
+pub use engine::{Engine, Instance};
+pub use error::EngineError;
+pub use start::{Force, View};

@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use gamut_spec::digest::{Algorithm, Digest};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use crate::db::{DbError, Image, Transaction};
-use crate::digest::Digest;
 use crate::file_error::FileError;
 use crate::hash::Hasher;
 use crate::pin::{self, Locked, Pin, TEMPORARY_PREFIX};
@@ -78,7 +78,7 @@ impl Store {
                 self.discard_layer(&layer.diff_id, &layer.directory)?;
             }
             for blob in [image.manifest_digest, image.id] {
-                self.discard_blob(blob.hex())?;
+                self.discard_blob(&blob.hex())?;
             }
         }
         Ok(removed)
@@ -133,7 +133,10 @@ impl Store {
 
     fn discard_blob(&self, hex: &str) -> Result<(), StoreError> {
         let path = self.blobs().directory().to_owned();
-        let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else {
+        // The number of digits tells the algorithm.
+        let algorithm = [Algorithm::Sha256, Algorithm::Sha512].map(Algorithm::as_str);
+        let parse = |name: &str| format!("{name}:{hex}").parse::<Digest>().ok();
+        let Some(digest) = algorithm.into_iter().find_map(parse) else {
             return Ok(());
         };
         let blobs = pin::open_directory(&path)?;
@@ -244,12 +247,10 @@ fn untag_all(
         .collect();
     if force == Force::Refuse {
         if let Some(container) = &user {
-            return Err(in_use(id.short(), container));
+            return Err(in_use(&id.short(), container));
         }
         if repositories.len() > 1 {
-            return Err(DbError::ImageTagged {
-                image: id.short().to_owned(),
-            });
+            return Err(DbError::ImageTagged { image: id.short() });
         }
     }
     for name in tags.into_iter().chain(digests) {
@@ -283,7 +284,7 @@ fn chain_ids(layers: &[Digest]) -> Vec<Digest> {
     for diff_id in layers {
         chain.push(match chain.last() {
             None => diff_id.clone(),
-            Some(below) => Hasher::of(format!("{below} {diff_id}").as_bytes()),
+            Some(below) => Hasher::of(Algorithm::Sha256, format!("{below} {diff_id}").as_bytes()),
         });
     }
     chain
@@ -316,12 +317,18 @@ mod tests {
 
     #[test]
     fn a_chain_begins_with_its_first_layer() {
-        let layers = [Hasher::of(b"1"), Hasher::of(b"2")];
+        let layers = [
+            Hasher::of(Algorithm::Sha256, b"1"),
+            Hasher::of(Algorithm::Sha256, b"2"),
+        ];
         let chain = chain_ids(&layers);
         assert_eq!(chain[0], layers[0]);
         assert_eq!(
             chain[1],
-            Hasher::of(format!("{} {}", layers[0], layers[1]).as_bytes())
+            Hasher::of(
+                Algorithm::Sha256,
+                format!("{} {}", layers[0], layers[1]).as_bytes()
+            )
         );
     }
 }

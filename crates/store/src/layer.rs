@@ -10,12 +10,12 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use gamut_spec::digest::Digest;
 use gamut_spec::{Fault, Kind};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
 use crate::file_error::FileError;
 use crate::pin::{self, Pin, TemporaryDirectory};
 use crate::unpack::{
@@ -120,7 +120,7 @@ impl Layers {
     pub fn get(&self, diff_id: &Digest) -> Result<Option<Layer>, LayerError> {
         let layers = pin::open_directory(&self.directory)?;
         for name in names(diff_id) {
-            match self.read(layers.as_fd(), name)? {
+            match self.read(layers.as_fd(), &name)? {
                 Some(layer) if layer.record.diff_id == *diff_id => return Ok(Some(layer)),
                 // Two diff ids with the same 64 first bits: the second has a longer name.
                 Some(_) => {}
@@ -156,7 +156,7 @@ impl Layers {
         let directory = self.free_name(temporary.parent(), diff_id)?;
         let record = LayerRecord {
             diff_id: diff_id.clone(),
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             size_bytes: unpacked.size_bytes,
             entries: unpacked.entries,
             root: unpacked.root,
@@ -170,7 +170,7 @@ impl Layers {
         // Cannot fail: there is nothing in it but text, numbers and truth values.
         let text = serde_json::to_vec(&description).expect("a description is JSON");
         std::fs::write(&path, text).map_err(FileError::io("write", &path))?;
-        if let Some(pin) = temporary.publish(directory)? {
+        if let Some(pin) = temporary.publish(&directory)? {
             let layer = Layer {
                 record: description.record,
                 since_boot: true,
@@ -182,7 +182,7 @@ impl Layers {
         match self.get(diff_id)? {
             Some(layer) => Ok((layer, unpacked.warnings)),
             None => Err(
-                FileError::at("rename a directory to", &self.directory.join(directory))(
+                FileError::at("rename a directory to", &self.directory.join(&directory))(
                     Errno::EXIST,
                 )
                 .into(),
@@ -191,13 +191,9 @@ impl Layers {
     }
 
     /// The short name, or the long one where another diff id has the short one.
-    fn free_name<'d>(
-        &self,
-        layers: BorrowedFd<'_>,
-        diff_id: &'d Digest,
-    ) -> Result<&'d str, LayerError> {
+    fn free_name(&self, layers: BorrowedFd<'_>, diff_id: &Digest) -> Result<String, LayerError> {
         let [short, long] = names(diff_id);
-        match self.read(layers, short)? {
+        match self.read(layers, &short)? {
             Some(other) if other.record.diff_id != *diff_id => Ok(long),
             _ => Ok(short),
         }
@@ -241,8 +237,9 @@ impl Layers {
     }
 }
 
-fn names(diff_id: &Digest) -> [&str; 2] {
-    [&diff_id.hex()[..SHORT_NAME], diff_id.hex()]
+fn names(diff_id: &Digest) -> [String; 2] {
+    let long = diff_id.hex();
+    [long[..SHORT_NAME].to_owned(), long]
 }
 
 /// The empty tree: nobody but root may walk into it, so no set-user-id program of an image is

@@ -14,7 +14,6 @@
 
 pub mod blob;
 pub mod db;
-mod digest;
 mod file_error;
 pub mod gc;
 mod hash;
@@ -27,6 +26,6 @@ mod store;
 mod tree;
 pub mod unpack;
 
-pub use digest::{Digest, DigestError};
 pub use file_error::FileError;
+pub use gamut_spec::digest::{Digest, DigestError};
 pub use store::{DEFAULT_ROOT, Durability, Store, StoreError};

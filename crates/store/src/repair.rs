@@ -4,7 +4,8 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use crate::digest::Digest;
+use gamut_spec::digest::Digest;
+
 use crate::file_error::FileError;
 use crate::gc::{discard, names_in};
 use crate::pin::{self, TEMPORARY_PREFIX};

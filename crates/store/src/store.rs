@@ -10,13 +10,13 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use gamut_spec::digest::Digest;
 use gamut_spec::{Fault, Kind};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::blob::{Blob, BlobError, Blobs};
 use crate::db::{Db, DbError, Image};
-use crate::digest::Digest;
 use crate::file_error::FileError;
 use crate::ingest::Ingests;
 use crate::layer::{Layer, LayerError, LayerRecord, Layers, TREE};

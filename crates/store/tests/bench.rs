@@ -70,7 +70,7 @@ impl Scratch {
 pub(crate) fn problem<T>(result: Result<T, LayerError>, scratch: &Scratch) -> UnpackProblem {
     assert_eq!(scratch.layer_names(), [""; 0], "something is left behind");
     match result {
-        Err(LayerError::Unpack(error)) => error.problem,
+        Err(LayerError::Unpack(error)) => *error.problem,
         Err(other) => panic!("not a matter of unpacking: {other}"),
         Ok(_) => panic!("it was unpacked"),
     }

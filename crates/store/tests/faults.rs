@@ -221,7 +221,7 @@ fn a_full_disk_is_called_so_and_is_empty_again() {
         let LayerError::Unpack(error) = error else {
             panic!("{error}");
         };
-        assert!(matches!(error.problem, UnpackProblem::NoSpace), "{error}");
+        assert!(matches!(*error.problem, UnpackProblem::NoSpace), "{error}");
         assert_eq!(listed(&path.join("layers")), ["empty"]);
     }
     let blob = store

@@ -98,7 +98,7 @@ fn an_image_is_recorded_found_and_mountable() {
         Some(&image)
     );
     assert_eq!(db.image(&image.id).expect("found").as_ref(), Some(&image));
-    let short = db.image_by_prefix(image.id.short()).expect("found");
+    let short = db.image_by_prefix(&image.id.short()).expect("found");
     assert_eq!(short.as_ref(), Some(&image));
     let long = db.image_by_prefix(&image.id.to_string()).expect("found");
     assert_eq!(long.as_ref(), Some(&image));

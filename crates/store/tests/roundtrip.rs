@@ -122,6 +122,40 @@ fn every_compression_gives_the_same_tree() {
 }
 
 #[test]
+fn either_algorithm_of_digests_is_checked() {
+    let scratch = Scratch::new();
+    let tar = sample();
+    let sha512: gamut_store::Digest = {
+        use sha2::Digest as _;
+        let hex = sha2::Sha512::digest(&tar)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        format!("sha512:{hex}").parse().expect("a digest")
+    };
+    let diff_id = crate::bench::sha256(&tar);
+    let source = gamut_store::unpack::LayerSource {
+        digest: &sha512,
+        size_bytes: None,
+        media_type: TAR,
+        diff_id: &diff_id,
+    };
+    let options = UnpackOptions::default();
+    let layers = scratch.store.layers();
+    let other = [&tar[..], b"x"].concat();
+    assert!(layers.unpack(&source, &other[..], &options).is_err());
+    layers
+        .unpack(&source, &tar[..], &options)
+        .expect("unpacked");
+    let blob = scratch
+        .store
+        .blobs()
+        .put(&sha512, None, &tar[..])
+        .expect("put");
+    assert_eq!(scratch.store.blobs().read(&blob.digest).expect("read"), tar);
+}
+
+#[test]
 fn unpacking_twice_reads_once() {
     let scratch = Scratch::new();
     let tar = sample();

@@ -4,5 +4,9 @@
 //! none, or where several calls must be made in one order to be safe.
 
 pub mod bpf;
+pub mod mount;
 pub mod netlink;
+pub mod process;
 pub mod seccomp;
+pub mod signal;
+pub mod socket;

@@ -1,10 +1,10 @@
 //! Table `layers`: what is known of each unpacked layer. Whether one is still needed is never
 //! stored: it follows from the images.
 
+use gamut_spec::digest::Digest;
 use rusqlite::Row;
 
 use super::{DbError, Session, Transaction};
-use crate::digest::Digest;
 use crate::layer::LayerRecord;
 use crate::unpack::RootAttributes;
 

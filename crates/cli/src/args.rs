@@ -1,0 +1,256 @@
+//! What clap reads: the global flags and the commands; and what its errors mean as exit status.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use gamut_engine::{Dirs, Engine};
+use gamut_spec::Fault;
+
+use crate::command::Command;
+use crate::convert::ArgumentError;
+use crate::error::Failure;
+
+/// Run OCI images at the isolation level you choose
+#[derive(Debug, Parser)]
+#[command(
+    name = "gamut",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags before the command.
+#[derive(Debug, clap::Args)]
+pub struct GlobalArgs {
+    /// Directory of images and containers
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/gamut")]
+    root: PathBuf,
+
+    /// Directory of what does not outlive the host's boot
+    #[arg(long, value_name = "DIR", default_value = "/run/gamut")]
+    runroot: PathBuf,
+
+    /// What is worth a word: debug, info, warn or error
+    #[arg(short, long, value_enum, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+
+    /// Same as --log-level debug
+    #[arg(short = 'D', long)]
+    debug: bool,
+
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// How much is said beside results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// What every command is told.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// State that stays: images, containers, the database.
+    pub root: PathBuf,
+    /// State of this boot: sockets, locks.
+    pub run_root: PathBuf,
+    pub log_level: LogLevel,
+}
+
+impl Context {
+    /// The engine on these roots.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        Engine::open(Dirs::new(&self.root, &self.run_root)).map_err(Failure::engine)
+    }
+}
+
+impl GlobalArgs {
+    /// The flags as the commands want them.
+    pub fn context(&self) -> Context {
+        Context {
+            root: self.root.clone(),
+            run_root: self.runroot.clone(),
+            log_level: match self.debug {
+                true => LogLevel::Debug,
+                false => self.log_level,
+            },
+        }
+    }
+}
+
+/// Reads `words`, the program's name first. What ends here (help, a wrong flag) has been said
+/// already, and the error is the exit status.
+///
+/// The first attempt builds no more of the tree than the words name. Two things need all of it,
+/// and are tried again: help, which lists what every command is for, and `--rm=true`.
+pub fn parse(words: Vec<OsString>) -> Result<Box<Cli>, ExitCode> {
+    let first = match read(Cli::command(), &words) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let error = match first.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            read(compact(whole_command()), &words)
+                .err()
+                .unwrap_or(first)
+        }
+        // Docker's switches take a value.
+        ErrorKind::TooManyValues => match read(with_switch_values(whole_command()), &words) {
+            Ok(cli) => return Ok(cli),
+            Err(_) => first,
+        },
+        _ => first,
+    };
+    Err(report(&error))
+}
+
+/// Every command with all its flags, for what describes them.
+pub fn whole_command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    command
+}
+
+/// A command whose `--help` is the short listing, one line a flag, with the rest of what is said
+/// about the command below it.
+fn compact(command: clap::Command) -> clap::Command {
+    let long = command.get_long_about().map(ToString::to_string);
+    let short = command.get_about().map(ToString::to_string);
+    let more = match (&long, &short) {
+        (Some(long), Some(short)) => long.strip_prefix(short.as_str()).map(str::trim),
+        _ => None,
+    };
+    let mut command = match more {
+        Some(more) => command.after_help(more.to_owned()),
+        None => command,
+    };
+    if command.get_arguments().any(|arg| arg.get_id() == "help") {
+        command = command.mut_arg("help", |arg| arg.action(ArgAction::HelpShort));
+    }
+    command.mut_subcommands(compact)
+}
+
+fn read(command: clap::Command, words: &[OsString]) -> Result<Box<Cli>, clap::Error> {
+    let mut command = command;
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches_mut(&mut matches)
+        .map(Box::new)
+        .map_err(|error| error.format(&mut command))
+}
+
+/// The same command, whose switches may be written `--switch=true` and `--switch=false`.
+fn with_switch_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .value_parser(ValueParser::bool())
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false"),
+        _ => arg,
+    });
+    command.mut_subcommands(with_switch_values)
+}
+
+/// Says what is wrong, or the help that was asked for. Docker's statuses: 0 for help, 125 for a
+/// flag, 1 for a missing argument or an unknown command.
+fn report(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let help = error.render();
+            let _ = write!(std::io::stdout(), "{help}");
+            ExitCode::SUCCESS
+        }
+        kind => {
+            let mut text = error.render().to_string();
+            let source = std::error::Error::source(error);
+            let hint = source
+                .and_then(|source| source.downcast_ref::<ArgumentError>())
+                .and_then(Fault::hint);
+            if let Some(hint) = hint {
+                let end = text.find("\n\nFor more information").unwrap_or(text.len());
+                text.insert_str(end, &format!("\nhint: {hint}"));
+            }
+            let _ = write!(std::io::stderr(), "{text}");
+            match kind {
+                ErrorKind::MissingRequiredArgument
+                | ErrorKind::InvalidSubcommand
+                | ErrorKind::MissingSubcommand
+                | ErrorKind::TooFewValues
+                | ErrorKind::WrongNumberOfValues => ExitCode::from(1),
+                _ => ExitCode::from(125),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+        with_switch_values(whole_command()).debug_assert();
+        compact(whole_command()).debug_assert();
+    }
+
+    #[test]
+    fn everything_says_what_it_is_for() {
+        fn check(command: &clap::Command, path: &str) {
+            let fine = |text: &str| !text.is_empty() && !text.ends_with('.');
+            let about = command.get_about().map(ToString::to_string);
+            assert!(about.as_deref().is_some_and(fine), "{path}: {about:?}");
+            for arg in command.get_arguments() {
+                let help = arg.get_help().map(ToString::to_string);
+                assert!(
+                    help.as_deref().is_some_and(fine),
+                    "{path} {}: {help:?}",
+                    arg.get_id()
+                );
+            }
+            for below in command.get_subcommands() {
+                check(below, &format!("{path} {}", below.get_name()));
+            }
+        }
+        check(&whole_command(), "gamut");
+    }
+
+    #[test]
+    fn values_may_start_with_a_minus() {
+        for line in [
+            "gamut ps -n -1",
+            "gamut stop -t -1 x",
+            "gamut logs --tail -1 x",
+            "gamut run --memory-swap -1 --cpu-quota -1 --pids-limit -1 --oom-score-adj -5 -e -x x",
+            "gamut --root /x --debug exec -it -e A=1 web sh -c -x",
+            "gamut image ls -q --format json",
+            "gamut images --filter dangling=true",
+        ] {
+            let words = line.split(' ').map(OsString::from).collect();
+            assert!(parse(words).is_ok(), "{line}");
+        }
+    }
+}

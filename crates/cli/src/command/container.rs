@@ -1,0 +1,71 @@
+//! `gamut container …`: Docker's long names of the commands about containers.
+
+use std::process::ExitCode;
+
+use super::{attach, create, exec, inspect, kill, logs, port, ps, rm, run as run_command, start};
+use super::{stats, stop, wait};
+use crate::args::Context;
+use crate::error::Failure;
+use crate::exit::Verb;
+
+/// Commands about containers
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum Command {
+    Run(Box<run_command::Args>),
+    Create(Box<create::Args>),
+    Start(start::Args),
+    Stop(stop::Args),
+    Kill(kill::Args),
+    Wait(wait::Args),
+    Rm(rm::Args),
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::Args),
+    Logs(logs::Args),
+    Attach(attach::Args),
+    Exec(exec::Args),
+    Stats(stats::Args),
+    Port(port::Args),
+    Inspect(inspect::Args),
+}
+
+impl Args {
+    /// What the exit status depends on.
+    pub fn verb(&self) -> Verb {
+        match self.command {
+            Command::Run(_) => Verb::Run,
+            Command::Exec(_) | Command::Start(_) => Verb::Attached,
+            _ => Verb::Other,
+        }
+    }
+}
+
+/// Carries it out.
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    match args.command {
+        Command::Run(args) => run_command::run(*args, context),
+        Command::Create(args) => create::run(*args, context),
+        Command::Start(args) => start::run(args, context),
+        Command::Stop(args) => stop::run(args, context),
+        Command::Kill(args) => kill::run(args, context),
+        Command::Wait(args) => wait::run(args, context),
+        Command::Rm(args) => rm::run(args, context),
+        Command::Ls(args) => ps::run(args, context),
+        Command::Logs(args) => logs::run(args, context),
+        Command::Attach(args) => attach::run(args, context),
+        Command::Exec(args) => exec::run(args, context),
+        Command::Stats(args) => stats::run(args, context),
+        Command::Port(args) => port::run(args, context),
+        Command::Inspect(args) => {
+            let kind = Some(inspect::ObjectKind::Container);
+            inspect::run(inspect::Args { kind, ..args }, context)
+        }
+    }
+}

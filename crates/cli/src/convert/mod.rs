@@ -1,0 +1,51 @@
+//! Command-line text → typed values, a file per kind of value. Nothing here touches the host;
+//! what needs it (a host variable, a file, the current directory) is left for `workload`.
+
+mod capability;
+mod cpus;
+mod detach_keys;
+mod device;
+mod duration;
+mod env;
+pub mod error;
+mod filter;
+mod identity;
+mod log;
+mod mount;
+mod network;
+mod number_set;
+mod platform;
+mod port;
+mod security_option;
+mod signal;
+mod size;
+mod throttle;
+mod time;
+mod ulimit;
+mod volume;
+
+pub use capability::parse_capability;
+pub use cpus::{Cpus, parse_cpus};
+pub use detach_keys::{DetachKeys, parse_detach_keys};
+pub use device::parse_device;
+pub use duration::{format_duration, parse_duration_ns, parse_stop_timeout};
+pub use env::{EnvArg, parse_env, parse_env_file, parse_label, parse_label_file, parse_sysctl};
+pub use error::ArgumentError;
+pub use filter::{Filter, Filters, parse_filter};
+pub use identity::{parse_identity, parse_user};
+pub use log::{LogDriver, LogOption, parse_log_driver, parse_log_option, parse_restart};
+pub use mount::{MountArg, SourceArg, parse_mount, parse_tmpfs};
+pub use network::{
+    parse_dns_server, parse_extra_host, parse_ipc, parse_mac, parse_network, parse_sharing,
+    parse_user_namespace,
+};
+pub use number_set::{NumberSet, parse_cpu_set, parse_node_set};
+pub use platform::{parse_isolation, parse_level, parse_platform};
+pub use port::{PublishList, parse_expose, parse_publish};
+pub use security_option::{SecurityOption, parse_security_option};
+pub use signal::{parse_signal, signal_name};
+pub use size::{parse_memory, parse_memory_bound, parse_size};
+pub use throttle::{parse_byte_rate, parse_device_weight, parse_operation_rate};
+pub use time::{Moment, Tail, TimeOffset, parse_moment, parse_tail, parse_time_offset};
+pub use ulimit::parse_ulimit;
+pub use volume::parse_volume;

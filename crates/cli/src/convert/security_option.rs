@@ -1,0 +1,81 @@
+//! `--security-opt`.
+
+use std::path::PathBuf;
+
+use super::ArgumentError;
+
+/// One option, the profile not yet read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecurityOption {
+    /// `no-new-privileges[=BOOL]`.
+    NoNewPrivileges(bool),
+    SeccompDefault,
+    SeccompUnconfined,
+    SeccompProfile(PathBuf),
+    SystemPathsUnconfined,
+    /// `apparmor=unconfined`, `label=disable`: gamut confines by neither.
+    NothingToDo,
+}
+
+/// Docker's options that mean something here; others are refused rather than ignored.
+pub fn parse_security_option(text: &str) -> Result<SecurityOption, ArgumentError> {
+    let invalid = || ArgumentError::SecurityOption {
+        text: text.to_owned(),
+    };
+    // Docker once wrote `:` for `=`, and scripts still do.
+    let (name, value) = match text.split_once(['=', ':']) {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    Ok(match (name, value) {
+        ("no-new-privileges", None | Some("true")) => SecurityOption::NoNewPrivileges(true),
+        ("no-new-privileges", Some("false")) => SecurityOption::NoNewPrivileges(false),
+        ("seccomp", Some("unconfined")) => SecurityOption::SeccompUnconfined,
+        ("seccomp", Some("builtin")) => SecurityOption::SeccompDefault,
+        ("seccomp", Some(path)) if !path.is_empty() => {
+            SecurityOption::SeccompProfile(PathBuf::from(path))
+        }
+        ("systempaths", Some("unconfined")) => SecurityOption::SystemPathsUnconfined,
+        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {
+            SecurityOption::NothingToDo
+        }
+        _ => return Err(invalid()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options() {
+        for (text, option) in [
+            ("no-new-privileges", SecurityOption::NoNewPrivileges(true)),
+            (
+                "no-new-privileges:false",
+                SecurityOption::NoNewPrivileges(false),
+            ),
+            ("seccomp=unconfined", SecurityOption::SeccompUnconfined),
+            (
+                "seccomp=a=b.json",
+                SecurityOption::SeccompProfile("a=b.json".into()),
+            ),
+            (
+                "systempaths=unconfined",
+                SecurityOption::SystemPathsUnconfined,
+            ),
+            ("apparmor=unconfined", SecurityOption::NothingToDo),
+        ] {
+            assert_eq!(parse_security_option(text), Ok(option), "{text}");
+        }
+        for text in [
+            "",
+            "seccomp",
+            "seccomp=",
+            "no-new-privileges=maybe",
+            "apparmor=mine",
+        ] {
+            assert!(parse_security_option(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `-v [SOURCE:]TARGET[:OPTIONS]`.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::ArgumentError;
+use super::error::MountProblem;
+use super::mount::{MountArg, SourceArg};
+use gamut_plan::request::{Propagation, Relabel, is_name};
+
+/// A host path (absolute, or starting with `.`), a volume's name, or nothing for an anonymous
+/// volume; then the absolute path inside and options with commas between.
+pub fn parse_volume(text: &str) -> Result<MountArg, ArgumentError> {
+    parse(text).map_err(|problem| ArgumentError::Volume {
+        text: text.to_owned(),
+        problem,
+    })
+}
+
+fn parse(text: &str) -> Result<MountArg, MountProblem> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, options) = match parts[..] {
+        [target] => (None, target, ""),
+        [source, target] => (Some(source), target, ""),
+        [source, target, options] => (Some(source), target, options),
+        _ => return Err(MountProblem::Parts),
+    };
+    let target = parse_target(target)?;
+    let options = Options::parse(options)?;
+    let source = match source {
+        Some("") => return Err(MountProblem::NoSource),
+        Some(path) if path.starts_with(['/', '.']) => SourceArg::Bind {
+            path: PathBuf::from(path),
+            create: true,
+            recursive: true,
+            propagation: options.propagation.unwrap_or_default(),
+            relabel: options.relabel,
+        },
+        name => {
+            if let Some(name) = name.filter(|name| !is_name(name)) {
+                return Err(MountProblem::VolumeName(name.to_owned()));
+            }
+            SourceArg::Volume {
+                name: name.map(str::to_owned),
+                copy_image_content: !options.no_copy,
+            }
+        }
+    };
+    Ok(MountArg {
+        target,
+        read_only: options.read_only,
+        source,
+    })
+}
+
+/// The path inside: absolute, not `/`, cleaned of `.` and `..`. The engine resolves it inside
+/// the root again, against links.
+pub(super) fn parse_target(text: &str) -> Result<PathBuf, MountProblem> {
+    if text.is_empty() {
+        return Err(MountProblem::NoTarget);
+    }
+    let target = clean_absolute(text).ok_or(MountProblem::TargetRelative)?;
+    if target == Path::new("/") {
+        return Err(MountProblem::TargetRoot);
+    }
+    Ok(target)
+}
+
+/// An absolute path without `.`, `..` and doubled `/`; `None` for any other.
+pub(super) fn clean_absolute(text: &str) -> Option<PathBuf> {
+    if !text.starts_with('/') || text.contains('\0') {
+        return None;
+    }
+    let mut clean = PathBuf::from("/");
+    for component in Path::new(text).components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(clean)
+}
+
+#[derive(Default)]
+struct Options {
+    read_only: bool,
+    no_copy: bool,
+    propagation: Option<Propagation>,
+    relabel: Option<Relabel>,
+}
+
+impl Options {
+    fn parse(text: &str) -> Result<Self, MountProblem> {
+        let mut options = Self::default();
+        let mut access = None;
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "ro" | "rw" => {
+                    if let Some(other) = access.replace(word).filter(|other| *other != word) {
+                        return Err(MountProblem::Exclusive(other.to_owned(), word.to_owned()));
+                    }
+                    options.read_only = word == "ro";
+                }
+                "nocopy" => options.no_copy = true,
+                "z" => options.relabel = Some(Relabel::Shared),
+                "Z" => options.relabel = Some(Relabel::Private),
+                // Hints to Docker Desktop's file sharing.
+                "cached" | "delegated" | "consistent" | "default" => {}
+                word => {
+                    let propagation = parse_propagation(word)
+                        .ok_or_else(|| MountProblem::Option(word.to_owned()))?;
+                    options.propagation = Some(propagation);
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(super) fn parse_propagation(text: &str) -> Option<Propagation> {
+    Some(match text {
+        "private" => Propagation::Private,
+        "rprivate" => Propagation::Rprivate,
+        "slave" => Propagation::Slave,
+        "rslave" => Propagation::Rslave,
+        "shared" => Propagation::Shared,
+        "rshared" => Propagation::Rshared,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_paths_names_and_nothing() {
+        let bind = parse_volume("/srv/www:/var//www/../www/:ro,rslave,z").unwrap();
+        assert_eq!(bind.target, PathBuf::from("/var/www"));
+        assert!(bind.read_only);
+        assert_eq!(
+            bind.source,
+            SourceArg::Bind {
+                path: "/srv/www".into(),
+                create: true,
+                recursive: true,
+                propagation: Propagation::Rslave,
+                relabel: Some(Relabel::Shared),
+            }
+        );
+        let named = parse_volume("data:/data:nocopy").unwrap();
+        assert_eq!(
+            named.source,
+            SourceArg::Volume {
+                name: Some("data".to_owned()),
+                copy_image_content: false,
+            }
+        );
+        let anonymous = parse_volume("/data").unwrap();
+        assert_eq!(
+            anonymous.source,
+            SourceArg::Volume {
+                name: None,
+                copy_image_content: true,
+            }
+        );
+        assert!(matches!(
+            parse_volume(".:/x").unwrap().source,
+            SourceArg::Bind { .. }
+        ));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            ":",
+            ":/x",
+            "/a:",
+            "/a:b",
+            "/a:/",
+            "/a:/..",
+            "a/b:/x",
+            "/a:/b:xx",
+            "/a:/b:ro,rw",
+            "/a:/b:ro:x",
+            "rel",
+            "-x:/y",
+        ] {
+            assert!(parse_volume(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cleaning_never_climbs_above_the_root() {
+        assert_eq!(clean_absolute("/../../a/./b//c/.."), Some("/a/b".into()));
+        assert_eq!(clean_absolute("a"), None);
+        assert_eq!(clean_absolute("/a\0"), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! The command line: arguments, tables, progress, exit codes.
+//!
+//! `args` is what clap reads, a file per command under `command`; `workload` turns the flags of
+//! `run` and `create` into a typed request, with `convert` for the text of each flag. What
+//! comes back is printed through `format`, `table` and `human`. A command ends in a status or a
+//! [`error::Failure`], which `exit` numbers as Docker does.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod attached;
+pub mod cidfile;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts: `[:TAG]` is no link"
+)]
+pub mod command;
+pub mod convert;
+pub mod detach;
+pub mod error;
+pub mod exit;
+pub mod fetch;
+pub mod format;
+pub mod human;
+pub mod progress;
+pub mod relay;
+pub mod table;
+pub mod terminal;
+pub mod trace;
+pub mod view;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts: `[:ro]` is no link"
+)]
+pub mod workload;
+
+use std::process::ExitCode;
+
+/// Reads the process's arguments, carries them out, and gives the exit status.
+pub fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os().collect()) {
+        Ok(cli) => *cli,
+        Err(status) => return status,
+    };
+    let verb = cli.command.verb();
+    let context = cli.global.context();
+    match command::run(cli.command, &context) {
+        Ok(status) => status,
+        Err(failure) => failure.report(verb),
+    }
+}

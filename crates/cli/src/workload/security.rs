@@ -1,0 +1,80 @@
+//! Isolation and privileges.
+
+use std::path::Path;
+
+use crate::convert::{
+    SecurityOption, parse_capability, parse_device, parse_isolation, parse_level,
+    parse_security_option,
+};
+use crate::error::Failure;
+use crate::workload::Surroundings;
+use gamut_plan::request::{Capability, Device, Isolation, Level, Seccomp, Security, SystemPaths};
+
+/// Flags about what the workload may do.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Isolation and security")]
+pub struct SecurityArgs {
+    /// Isolation level: container, sandbox, microvm, vm, auto or default
+    #[arg(long, value_name = "LEVEL", value_parser = parse_isolation)]
+    pub isolation: Option<Isolation>,
+
+    /// Weakest isolation level that is acceptable
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    pub min_isolation: Option<Level>,
+
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_parser = parse_capability)]
+    pub cap_add: Vec<Capability>,
+
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY", value_parser = parse_capability)]
+    pub cap_drop: Vec<Capability>,
+
+    /// Give the container every capability and device
+    #[arg(long)]
+    pub privileged: bool,
+
+    /// no-new-privileges, seccomp=unconfined, seccomp=FILE or systempaths=unconfined
+    #[arg(long = "security-opt", value_name = "OPTION", value_parser = parse_security_option)]
+    pub options: Vec<SecurityOption>,
+
+    /// Host device, as /dev/HOST[:/dev/INSIDE][:rwm]
+    #[arg(long = "device", value_name = "DEVICE", value_parser = parse_device)]
+    pub devices: Vec<Device>,
+}
+
+impl SecurityArgs {
+    pub(super) fn request(&self, surroundings: &Surroundings) -> Result<Security, Failure> {
+        let mut security = Security {
+            capabilities_add: self.cap_add.clone(),
+            capabilities_drop: self.cap_drop.clone(),
+            privileged: self.privileged,
+            devices: self.devices.clone(),
+            ..Security::default()
+        };
+        for option in &self.options {
+            match option {
+                SecurityOption::NoNewPrivileges(wanted) => security.no_new_privileges = *wanted,
+                SecurityOption::SeccompDefault => security.seccomp = Seccomp::Default,
+                SecurityOption::SeccompUnconfined => security.seccomp = Seccomp::Unconfined,
+                SecurityOption::SeccompProfile(path) => {
+                    security.seccomp = profile(path, surroundings)?;
+                }
+                SecurityOption::SystemPathsUnconfined => {
+                    security.system_paths = SystemPaths::Unconfined;
+                }
+                SecurityOption::NothingToDo => {}
+            }
+        }
+        Ok(security)
+    }
+}
+
+fn profile(path: &Path, surroundings: &Surroundings) -> Result<Seccomp, Failure> {
+    let json = surroundings.read(path)?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&json).map_err(|source| Failure::Profile {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Seccomp::Profile { json })
+}

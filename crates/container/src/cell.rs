@@ -1,0 +1,291 @@
+//! [`Container`]: the container level as a [`Cell`].
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gamut_plan::cell::{Cell, CellError, CellFds, Connect, Exit, Freezer, Limits, StartError};
+use gamut_plan::host::{HostFacts, Missing};
+use gamut_plan::launch::{ExecPlan, LaunchPlan};
+use gamut_plan::{MAIN, ProcessId, Stats};
+use gamut_spec::Fault;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use crate::cgroup::{Cgroup, CgroupError, Hierarchies, Needs};
+use crate::launch::exec::{self, Target};
+use crate::launch::{self, Started, prepare};
+use crate::limits;
+
+/// A running container: its processes, its cgroup, the way to its terminals.
+#[derive(Debug)]
+pub struct Container {
+    plan: LaunchPlan,
+    cgroup: Cgroup,
+    devpts: Option<OwnedFd>,
+    processes: BTreeMap<ProcessId, Process>,
+    next: ProcessId,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Process {
+    started: Started,
+    terminal: Option<OwnedFd>,
+}
+
+/// The container's cgroup, relative to each hierarchy's base.
+pub(crate) fn cgroup_path(plan: &LaunchPlan) -> String {
+    let given = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.cgroups_path().as_ref());
+    given.map_or_else(
+        || format!("gamut/{}", plan.id),
+        |path| path.to_string_lossy().trim_matches('/').to_owned(),
+    )
+}
+
+pub(crate) fn cgroup_failed(error: &CgroupError) -> StartError {
+    match error.kind() {
+        gamut_spec::Kind::Invalid => StartError::Request {
+            message: error.to_string(),
+            hint: error.hint(),
+        },
+        _ => StartError::Step {
+            step: "set up the cgroup".into(),
+            reason: error.to_string(),
+            hint: error.hint(),
+        },
+    }
+}
+
+fn refused(act: &str, error: &CgroupError) -> CellError {
+    CellError::Refused {
+        act: act.into(),
+        reason: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+/// A cgroup that goes away again unless the start succeeds.
+struct Tentative(Option<Cgroup>);
+
+impl Tentative {
+    fn keep(mut self) -> Option<Cgroup> {
+        self.0.take()
+    }
+}
+
+impl Drop for Tentative {
+    fn drop(&mut self) {
+        if let Some(cgroup) = &self.0 {
+            let _ = cgroup.kill_all();
+            let _ = cgroup.remove();
+        }
+    }
+}
+
+fn make_cgroup(
+    plan: &LaunchPlan,
+    hierarchies: &Hierarchies,
+) -> Result<(Tentative, Vec<String>), StartError> {
+    let resources = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.resources().clone())
+        .unwrap_or_default();
+    let path = cgroup_path(plan);
+    let needs = Needs::of(&resources);
+    let made = match Cgroup::create(hierarchies, &path, &needs) {
+        // Left over by a keeper that was killed: this start holds the container's lock.
+        Err(CgroupError::Exists { .. }) => {
+            let stale = Cgroup::open(hierarchies, &path).map_err(|e| cgroup_failed(&e))?;
+            stale
+                .kill_all()
+                .and_then(|()| stale.remove())
+                .map_err(|e| cgroup_failed(&e))?;
+            Cgroup::create(hierarchies, &path, &needs)
+        }
+        other => other,
+    };
+    let tentative = Tentative(Some(made.map_err(|e| cgroup_failed(&e))?));
+    let mut warnings = Vec::new();
+    if let Some(cgroup) = &tentative.0 {
+        let told = cgroup.apply(&resources).map_err(|e| cgroup_failed(&e))?;
+        warnings.extend(told.iter().map(ToString::to_string));
+    }
+    Ok((tentative, warnings))
+}
+
+impl Cell for Container {
+    fn probe(host: &HostFacts) -> Vec<Missing> {
+        crate::probe::probe(host)
+    }
+
+    fn start(
+        plan: &LaunchPlan,
+        fds: CellFds,
+        connect: &mut dyn Connect,
+    ) -> Result<Self, StartError> {
+        let hierarchies = Hierarchies::discover().map_err(|e| cgroup_failed(&e))?;
+        let (tentative, mut warnings) = make_cgroup(plan, &hierarchies)?;
+        let cgroup = tentative.0.as_ref().ok_or_else(|| {
+            launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL)
+        })?;
+        let mut prepared = prepare::prepare(plan, fds, &hierarchies, cgroup)?;
+        let wanted = limits::of(plan);
+        let started = launch::start(plan, &prepared, cgroup, connect, &wanted)?;
+        warnings.extend(wanted.warnings);
+        let main = Process {
+            started,
+            terminal: prepared.terminal.take(),
+        };
+        let cgroup = tentative.keep().ok_or_else(|| {
+            launch::prepare::step_failed("keep the cgroup", rustix::io::Errno::INVAL)
+        })?;
+        Ok(Container {
+            plan: plan.clone(),
+            cgroup,
+            devpts: prepared.devpts,
+            processes: BTreeMap::from([(MAIN, main)]),
+            next: MAIN + 1,
+            warnings,
+        })
+    }
+
+    fn exec(&mut self, plan: &ExecPlan, fds: CellFds) -> Result<ProcessId, StartError> {
+        let main = self
+            .processes
+            .get(&MAIN)
+            .ok_or_else(|| StartError::Conflict {
+                message: "the container's first process has ended".into(),
+                hint: None,
+            })?;
+        let target = Target {
+            plan: &self.plan,
+            init: &main.started,
+            cgroup: &self.cgroup,
+            devpts: self.devpts.as_ref(),
+        };
+        let (started, terminal) = exec::exec(target, plan, fds)?;
+        let id = self.next;
+        self.next += 1;
+        self.processes.insert(id, Process { started, terminal });
+        Ok(id)
+    }
+
+    fn pid(&self, of: ProcessId) -> i32 {
+        self.processes
+            .get(&of)
+            .map_or(0, |p| p.started.pid.as_raw_nonzero().get())
+    }
+
+    fn take_terminal(&mut self, of: ProcessId) -> Option<OwnedFd> {
+        self.processes.get_mut(&of).and_then(|p| p.terminal.take())
+    }
+
+    fn exit_fd(&self, of: ProcessId) -> Option<BorrowedFd<'_>> {
+        self.processes.get(&of).map(|p| p.started.pidfd.as_fd())
+    }
+
+    fn try_wait(&mut self, of: ProcessId) -> Result<Option<Exit>, CellError> {
+        let process = self.processes.get(&of).ok_or(CellError::NoProcess)?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let status = rustix::process::waitid(WaitId::PidFd(process.started.pidfd.as_fd()), options);
+        match status {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => {
+                self.processes.remove(&of);
+                let signal = status.terminating_signal();
+                let code = match (status.exit_status(), signal) {
+                    (Some(code), _) => code,
+                    (None, Some(signal)) => 128 + signal,
+                    (None, None) => 255,
+                };
+                Ok(Some(Exit { code, signal }))
+            }
+            Err(errno) => Err(CellError::Refused {
+                act: "wait for the process".into(),
+                reason: std::io::Error::from(errno).to_string(),
+                hint: None,
+            }),
+        }
+    }
+
+    fn signal(&self, to: ProcessId, signal: i32) -> Result<(), CellError> {
+        let process = self.processes.get(&to).ok_or(CellError::NoProcess)?;
+        let named = gamut_sys::signal::from_number(signal).ok_or_else(|| CellError::Refused {
+            act: "send the signal".into(),
+            reason: format!("{signal} is no signal"),
+            hint: None,
+        })?;
+        match rustix::process::pidfd_send_signal(&process.started.pidfd, named) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::SRCH) => Err(CellError::NoProcess),
+            Err(errno) => Err(CellError::Refused {
+                act: format!("send signal {signal}"),
+                reason: std::io::Error::from(errno).to_string(),
+                hint: None,
+            }),
+        }
+    }
+
+    fn stats(&self) -> Result<Stats, CellError> {
+        let mut stats = self
+            .cgroup
+            .stats()
+            .map_err(|e| refused("read the cgroup", &e))?;
+        stats.networks = crate::probe::interfaces(self.pid(MAIN));
+        Ok(stats)
+    }
+
+    fn update(&self, limits: &Limits) -> Result<(), CellError> {
+        self.cgroup
+            .apply(limits)
+            .map(drop)
+            .map_err(|e| refused("change the limits", &e))
+    }
+
+    fn oom_killed(&self) -> bool {
+        matches!(self.cgroup.oom_kills(), Ok(Some(kills)) if kills > 0)
+    }
+
+    fn destroy(&mut self) -> Result<(), CellError> {
+        // Frozen processes die when they are thawed.
+        let _ = self.cgroup.kill_all();
+        let _ = self.cgroup.thaw();
+        for (_, process) in std::mem::take(&mut self.processes) {
+            let _ = rustix::process::pidfd_send_signal(&process.started.pidfd, Signal::KILL);
+            let _ = rustix::process::waitid(
+                WaitId::PidFd(process.started.pidfd.as_fd()),
+                WaitIdOptions::EXITED,
+            );
+        }
+        self.cgroup
+            .remove()
+            .map_err(|e| refused("remove the cgroup", &e))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
+    fn freezer(&self) -> Option<&dyn Freezer> {
+        Some(self)
+    }
+}
+
+impl Freezer for Container {
+    fn freeze(&self) -> Result<(), CellError> {
+        self.cgroup
+            .freeze()
+            .map_err(|e| refused("pause the container", &e))
+    }
+
+    fn thaw(&self) -> Result<(), CellError> {
+        self.cgroup
+            .thaw()
+            .map_err(|e| refused("resume the container", &e))
+    }
+}

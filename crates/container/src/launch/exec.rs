@@ -1,0 +1,222 @@
+//! A further process in a running container: joins what its first process has, then becomes the
+//! program like any other.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gamut_plan::cell::{CellFds, StartError};
+use gamut_plan::launch::{ExecPlan, LaunchPlan, Privileged, UserPlan};
+use gamut_sys::process::{self, Side, StringArray, namespace};
+use oci_spec::runtime::LinuxNamespaceType;
+use rustix::fs::{Gid, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use super::child::{Program, enter_cgroups, wait_for};
+use super::prepare::{self, c_string, c_strings, step_failed};
+use super::step::{At, Failure, Step};
+use super::{Half, Started, go, program_failed, read_failure, terminal, users};
+use crate::cgroup::Cgroup;
+use crate::limits;
+
+/// Where an exec goes: the container as its keeper knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) plan: &'a LaunchPlan,
+    pub(crate) init: &'a Started,
+    pub(crate) cgroup: &'a Cgroup,
+    pub(crate) devpts: Option<&'a OwnedFd>,
+}
+
+/// Starts the process; returns it and its terminal's master.
+pub(crate) fn exec(
+    target: Target<'_>,
+    plan: &ExecPlan,
+    fds: CellFds,
+) -> Result<(Started, Option<OwnedFd>), StartError> {
+    let (program, master) = program(target, plan, fds)?;
+    let namespaces = joined(target.plan);
+    let cgroups = target
+        .cgroup
+        .attach_files()
+        .map_err(|e| crate::cell::cgroup_failed(&e))?;
+    let (ours, theirs) =
+        gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
+    let back = rustix::fs::open(
+        "/proc/self/ns/pid",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| step_failed("open the pid namespace", e))?;
+    process::join(target.init.pidfd.as_fd(), namespace::PID)
+        .map_err(|e| step_failed("join the container's pid namespace", e))?;
+    // SAFETY: the keeper has one thread; see `super::start`.
+    let side = unsafe { process::clone3(0, target.cgroup.clone_into()) };
+    if let Ok(Side::Child) = side {
+        drop(ours);
+        let failure = match run(
+            target.init.pidfd.as_fd(),
+            namespaces,
+            &cgroups,
+            &program,
+            theirs.as_fd(),
+        ) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        let _ = rustix::io::write(&theirs, &failure.to_bytes());
+        process::exit_now(125);
+    }
+    process::join(back.as_fd(), namespace::PID)
+        .map_err(|e| step_failed("return to the pid namespace", e))?;
+    let (pid, pidfd) = match side {
+        Ok(Side::Parent { child, pidfd }) => (child, pidfd),
+        Ok(Side::Child) => return Err(step_failed("clone", Errno::INVAL)),
+        Err(errno) => return Err(step_failed("start a process in the container", errno)),
+    };
+    let half = Half::new(pid, pidfd);
+    drop(theirs);
+    limits::apply(&limits::of(target.plan), pid)?;
+    go(ours.as_fd())?;
+    match read_failure(ours.as_fd())? {
+        Some(failure) => Err(explain(plan, failure)),
+        None => {
+            let started = half
+                .finish()
+                .ok_or_else(|| step_failed("clone", Errno::CHILD))?;
+            Ok((started, master))
+        }
+    }
+}
+
+/// Runs in the child: no allocation.
+fn run(
+    init: BorrowedFd<'_>,
+    namespaces: u64,
+    cgroups: &[OwnedFd],
+    program: &Program,
+    keeper: BorrowedFd<'_>,
+) -> Result<std::convert::Infallible, Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::DeathSignal)?;
+    // Until the namespaces are joined this process shows the host in /proc/PID of the container:
+    // nobody there may look into it (CVE-2016-9962).
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .at(Step::DeathSignal)?;
+    enter_cgroups(cgroups)?;
+    wait_for(keeper)?;
+    process::join(init, namespaces).at(Step::JoinNamespace)?;
+    rustix::process::setsid().at(Step::Terminal)?;
+    program.execute()
+}
+
+/// The namespaces that the container does not share with its host.
+fn joined(plan: &LaunchPlan) -> u64 {
+    let listed = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.namespaces().as_deref())
+        .unwrap_or_default();
+    listed.iter().fold(0, |flags, entry| {
+        flags
+            | match entry.typ() {
+                LinuxNamespaceType::Mount => namespace::MOUNT,
+                LinuxNamespaceType::Cgroup => namespace::CGROUP,
+                LinuxNamespaceType::Uts => namespace::UTS,
+                LinuxNamespaceType::Ipc => namespace::IPC,
+                LinuxNamespaceType::User => namespace::USER,
+                LinuxNamespaceType::Network => namespace::NET,
+                LinuxNamespaceType::Time => namespace::TIME,
+                // Joined by the keeper before the clone.
+                LinuxNamespaceType::Pid => 0,
+            }
+    })
+}
+
+fn program(
+    target: Target<'_>,
+    plan: &ExecPlan,
+    fds: CellFds,
+) -> Result<(Program, Option<OwnedFd>), StartError> {
+    let launch = target.plan;
+    let base = prepare::process(launch)?;
+    // The first process's root is the container's, whatever lies around it on the host.
+    let root = format!("/proc/{}/root", target.init.pid.as_raw_nonzero());
+    let root = rustix::fs::open(
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| step_failed("open the container's root", e))?;
+    let user = UserPlan {
+        user: plan
+            .user
+            .clone()
+            .unwrap_or_else(|| launch.user.user.clone()),
+        groups: launch.user.groups.clone(),
+    };
+    let identity = users::resolve(root.as_fd(), &user)?;
+    let pair = match (plan.terminal, target.devpts) {
+        (Some((rows, columns)), Some(devpts)) => {
+            Some(terminal::open(devpts.as_fd(), rows, columns)?)
+        }
+        (Some(_), None) => {
+            return Err(step_failed(
+                "open a terminal: the container has no /dev/pts",
+                Errno::NODEV,
+            ));
+        }
+        (None, _) => None,
+    };
+    let (master, slave) = pair.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
+    let (stdin, stdout, stderr) = prepare::streams(fds, slave.as_ref())?;
+    let tty = slave.is_some();
+    let env = prepare::environment(
+        base.env().as_deref().unwrap_or_default(),
+        &plan.env,
+        &identity,
+        tty,
+    );
+    let mut privileges = super::privileges::of(launch, base, &identity)?;
+    if plan.privileged == Privileged::Yes {
+        privileges.capabilities = super::privileges::everything()?;
+    }
+    let cwd = match &plan.cwd {
+        Some(cwd) => c_string(cwd)?,
+        None => path_string(base.cwd())?,
+    };
+    let program = Program {
+        stdin,
+        stdout,
+        stderr,
+        terminal: tty,
+        cwd,
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity
+            .groups
+            .iter()
+            .map(|gid| Gid::from_raw(*gid))
+            .collect(),
+        capabilities: privileges.capabilities,
+        no_new_privileges: base.no_new_privileges().unwrap_or(false)
+            && plan.privileged == Privileged::No,
+        seccomp: privileges.seccomp,
+        umask: base.user().umask().unwrap_or(0o022),
+        candidates: prepare::candidates(&plan.args, &env)?,
+        args: StringArray::new(c_strings(Some(&plan.args))?),
+        env: StringArray::new(c_strings(Some(&env))?),
+    };
+    Ok((program, master))
+}
+
+fn path_string(path: &std::path::Path) -> Result<CString, StartError> {
+    c_string(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+}
+
+fn explain(plan: &ExecPlan, failure: Failure) -> StartError {
+    match failure.step {
+        Step::Exec | Step::WorkingDirectory => program_failed(&plan.args, failure),
+        step => step_failed(step.words(), failure.errno),
+    }
+}

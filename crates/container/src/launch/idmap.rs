@@ -1,0 +1,104 @@
+//! User namespaces: their id maps, and a namespace that has them, for id-mapped mounts.
+//! user_namespaces(7).
+
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+
+use gamut_plan::cell::StartError;
+use gamut_sys::process::{self, Side, namespace};
+use oci_spec::runtime::{Linux, LinuxIdMapping};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal};
+
+use super::prepare::{errno_of, step_failed};
+
+/// Which ids of the host stand behind the container's.
+#[derive(Debug, Clone)]
+pub(crate) struct Maps {
+    uids: Vec<LinuxIdMapping>,
+    gids: Vec<LinuxIdMapping>,
+}
+
+impl Maps {
+    /// The maps of a plan, if it has any.
+    pub(crate) fn of(linux: &Linux) -> Option<Maps> {
+        let uids = linux.uid_mappings().clone().filter(|m| !m.is_empty())?;
+        let gids = linux.gid_mappings().clone().filter(|m| !m.is_empty())?;
+        Some(Maps { uids, gids })
+    }
+
+    /// The host's id of a user of the container; 65534 if there is none.
+    pub(crate) fn uid(&self, inside: u32) -> u32 {
+        outside(&self.uids, inside)
+    }
+
+    pub(crate) fn gid(&self, inside: u32) -> u32 {
+        outside(&self.gids, inside)
+    }
+
+    /// Writes the maps of a process that has just got its user namespace.
+    pub(crate) fn write(&self, pid: Pid) -> Result<(), StartError> {
+        for (file, maps) in [("uid_map", &self.uids), ("gid_map", &self.gids)] {
+            let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
+            std::fs::write(&path, text(maps)).map_err(|error| StartError::Step {
+                step: format!("write the user namespace's {file}"),
+                reason: error.to_string(),
+                hint: Some("the ids must be yours to give, and not overlap".into()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A user namespace with these maps. A short-lived process holds it open until we do.
+    pub(crate) fn namespace(&self) -> Result<OwnedFd, StartError> {
+        let failed = |errno| step_failed("create a user namespace", errno);
+        // SAFETY: the keeper, and a test of this, has one thread; the child below calls nothing
+        // but pause and _exit.
+        let side = unsafe { process::clone3(namespace::USER, None) }.map_err(failed)?;
+        let Side::Parent { child, pidfd } = side else {
+            // Ends with its parent, or by the signal below, whichever is first.
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            loop {
+                rustix::event::pause();
+            }
+        };
+        let made = self.write(child).and_then(|()| {
+            let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
+        });
+        let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
+        let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+        made
+    }
+}
+
+fn outside(maps: &[LinuxIdMapping], inside: u32) -> u32 {
+    maps.iter()
+        .find_map(|m| {
+            inside
+                .checked_sub(m.container_id())
+                .filter(|at| *at < m.size())
+                .map(|at| m.host_id() + at)
+        })
+        .unwrap_or(65534)
+}
+
+fn text(maps: &[LinuxIdMapping]) -> String {
+    let mut lines = String::new();
+    for map in maps {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            lines,
+            "{} {} {}",
+            map.container_id(),
+            map.host_id(),
+            map.size()
+        );
+    }
+    lines
+}
+
+/// The kernel's reason of a failed write under /proc.
+pub(crate) fn write_failed(step: &str, error: &std::io::Error) -> StartError {
+    step_failed(step, errno_of(error))
+}

@@ -1,0 +1,291 @@
+//! Starting a process in namespaces of its own: preparation in the keeper, the child between
+//! clone and exec, and what the two tell each other.
+//!
+//! The keeper clones early and goes on in parallel: while the child builds its mounts, the keeper
+//! writes id maps, moves it into its cgroup and connects its network; the child waits for the
+//! word before it gives its privileges away.
+
+pub(crate) mod cgroupfs;
+pub(crate) mod child;
+pub(crate) mod exec;
+pub(crate) mod files;
+pub(crate) mod idmap;
+pub(crate) mod mounts;
+pub(crate) mod prepare;
+pub(crate) mod privileges;
+pub(crate) mod root;
+pub(crate) mod step;
+pub(crate) mod target;
+pub(crate) mod terminal;
+pub(crate) mod users;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gamut_plan::cell::{Connect, StartError};
+use gamut_plan::launch::LaunchPlan;
+use gamut_sys::process::{self, Side, namespace};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::cgroup::Cgroup;
+use crate::limits::{self, ProcessLimits};
+use child::Child;
+use prepare::{Prepared, errno_of, step_failed};
+use step::{Failure, Step};
+
+/// A process that was started, by pid and by a descriptor that cannot mean another one.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// A clone that is killed and reaped unless the start is seen through to its end.
+pub(crate) struct Half {
+    started: Option<Started>,
+}
+
+impl Half {
+    pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
+        Half {
+            started: Some(Started { pid, pidfd }),
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Option<Started> {
+        self.started.take()
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(Started { pid, pidfd }) = &self.started {
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(*pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// Clones the child and sees it through to the user's program.
+pub(crate) fn start(
+    plan: &LaunchPlan,
+    prepared: &Prepared,
+    cgroup: &Cgroup,
+    connect: &mut dyn Connect,
+    limits: &ProcessLimits,
+) -> Result<Started, StartError> {
+    let (ours, theirs) =
+        gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
+    let back = enter_time_and_pid(plan, prepared)?;
+    // SAFETY: the keeper has one thread (its `main` starts none, and says so), and so has each
+    // test that starts a cell.
+    let side = unsafe { process::clone3(prepared.namespaces, cgroup.clone_into()) };
+    if let Ok(Side::Child) = side {
+        drop(ours);
+        let failure = prepared.child.run(theirs.as_fd());
+        let _ = rustix::io::write(&theirs, &failure.to_bytes());
+        process::exit_now(125);
+    }
+    if let Some(back) = back {
+        process::join(back.as_fd(), namespace::PID)
+            .map_err(|e| step_failed("return to the pid namespace", e))?;
+    }
+    let (pid, pidfd) = match side {
+        Ok(Side::Parent { child, pidfd }) => (child, pidfd),
+        Ok(Side::Child) => return Err(step_failed("clone", Errno::INVAL)),
+        Err(errno) => return Err(clone_failed(errno)),
+    };
+    let half = Half::new(pid, pidfd);
+    drop(theirs);
+    match accompany(plan, prepared, pid, connect, limits, ours.as_fd()) {
+        Ok(()) => {}
+        // A child that failed closes its end: its own reason is the better one.
+        Err(error) => {
+            return Err(
+                read_failure(ours.as_fd())?.map_or(error, |f| explain(&prepared.child, plan, f))
+            );
+        }
+    }
+    match read_failure(ours.as_fd())? {
+        Some(failure) => Err(explain(&prepared.child, plan, failure)),
+        None => half
+            .finish()
+            .ok_or_else(|| step_failed("clone", Errno::CHILD)),
+    }
+}
+
+/// What the keeper does while the child mounts.
+fn accompany(
+    plan: &LaunchPlan,
+    prepared: &Prepared,
+    pid: Pid,
+    connect: &mut dyn Connect,
+    limits: &ProcessLimits,
+    child: BorrowedFd<'_>,
+) -> Result<(), StartError> {
+    if prepared.child.own_user_namespace {
+        let maps = plan.spec.linux().as_ref().and_then(idmap::Maps::of);
+        let maps = maps.ok_or_else(|| step_failed("find the id maps of the plan", Errno::INVAL))?;
+        maps.write(pid)?;
+        go(child)?;
+    }
+    limits::apply(limits, pid)?;
+    if prepare::own_network(plan) {
+        let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+        let netns = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| step_failed("open the network namespace", e))?;
+        connect.connect(netns.as_fd())?;
+    }
+    go(child)
+}
+
+pub(crate) fn go(child: BorrowedFd<'_>) -> Result<(), StartError> {
+    gamut_sys::socket::send(child, &[b"g"], &[])
+        .map_err(|e| step_failed("wake the container's process", e))
+}
+
+/// Time namespaces and joined pid namespaces take effect on children only: the keeper prepares
+/// itself. What is returned leads back.
+fn enter_time_and_pid(
+    plan: &LaunchPlan,
+    prepared: &Prepared,
+) -> Result<Option<OwnedFd>, StartError> {
+    if let Some(offsets) = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.time_offsets().as_ref())
+    {
+        process::unshare(namespace::TIME)
+            .map_err(|e| step_failed("create the time namespace", e))?;
+        let mut text = String::new();
+        for (clock, offset) in offsets {
+            use std::fmt::Write as _;
+            let (secs, nanos) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{clock} {secs} {nanos}");
+        }
+        std::fs::write("/proc/self/timens_offsets", text)
+            .map_err(|e| idmap::write_failed("set the time offsets", &e))?;
+    }
+    let Some(target) = &prepared.pid_namespace else {
+        return Ok(None);
+    };
+    let back = rustix::fs::open(
+        "/proc/self/ns/pid",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| step_failed("open the pid namespace", e))?;
+    process::join(target.as_fd(), namespace::PID)
+        .map_err(|e| step_failed("join the pid namespace", e))?;
+    Ok(Some(back))
+}
+
+/// The child's last word: `None` when exec closed its end.
+pub(crate) fn read_failure(child: BorrowedFd<'_>) -> Result<Option<Failure>, StartError> {
+    let mut bytes = [0u8; Failure::BYTES];
+    match rustix::io::retry_on_intr(|| rustix::io::read(child, &mut bytes)) {
+        Ok(Failure::BYTES) => Ok(Failure::from_bytes(bytes)),
+        Ok(_) => Ok(None),
+        Err(errno) => Err(step_failed("hear from the container's process", errno)),
+    }
+}
+
+fn clone_failed(errno: Errno) -> StartError {
+    let hint = match errno {
+        Errno::NOSPC => Some("the limit in /proc/sys/user/max_*_namespaces is reached"),
+        Errno::AGAIN => Some("the limit on processes is reached"),
+        Errno::PERM => Some("gamut needs root here"),
+        _ => None,
+    };
+    StartError::Step {
+        step: "create the namespaces".into(),
+        reason: std::io::Error::from(errno).to_string(),
+        hint: hint.map(Into::into),
+    }
+}
+
+/// Puts a child's failure into words.
+fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
+    let Failure { step, index, errno } = failure;
+    let reason = std::io::Error::from(errno).to_string();
+    let at = usize::from(index);
+    let object = match step {
+        Step::Mount | Step::MountTarget | Step::Device => prepare::op_target(child, index),
+        Step::Mask => child
+            .masked_paths
+            .get(at)
+            .map_or_else(String::new, |p| p.to_string_lossy().into_owned()),
+        Step::ReadOnlyPath => child
+            .readonly_paths
+            .get(at)
+            .map_or_else(String::new, |p| p.to_string_lossy().into_owned()),
+        Step::Sysctl => child
+            .sysctls
+            .get(at)
+            .map_or_else(String::new, |(p, _)| p.to_string_lossy().into_owned()),
+        _ => String::new(),
+    };
+    match step {
+        Step::Exec | Step::WorkingDirectory => {
+            let args = prepare::process(plan)
+                .ok()
+                .and_then(|p| p.args().clone())
+                .unwrap_or_default();
+            program_failed(&args, failure)
+        }
+        _ => StartError::Step {
+            step: format!("{} {object}", step.words()).trim_end().to_owned(),
+            reason,
+            hint: (step == Step::Sysctl)
+                .then(|| "only sysctls of the container's own namespaces can be set".to_owned()),
+        },
+    }
+}
+
+/// Docker's words for a program that could not be run; `exit.rs` of the doors knows 126 and 127.
+pub(crate) fn program_failed(args: &[String], failure: Failure) -> StartError {
+    let program = args.first().cloned().unwrap_or_default();
+    let reason = std::io::Error::from(failure.errno);
+    if failure.step == Step::WorkingDirectory {
+        return StartError::Request {
+            message: format!("cannot use the working directory: {reason}"),
+            hint: Some("the user must be allowed to enter it".into()),
+        };
+    }
+    let reason = words(&reason);
+    match failure.errno {
+        Errno::NOENT | Errno::NOTDIR if program.contains('/') => StartError::ProgramNotFound {
+            program,
+            reason: "no such file or directory".into(),
+        },
+        Errno::NOENT | Errno::NOTDIR => StartError::ProgramNotFound {
+            program,
+            reason: "executable file not found in $PATH".into(),
+        },
+        Errno::NOEXEC => StartError::ProgramNotRunnable {
+            program,
+            reason: "exec format error".into(),
+        },
+        Errno::NOMEM => StartError::Step {
+            step: format!("execute \"{program}\""),
+            reason,
+            hint: Some("the memory limit is below what the program needs to start".into()),
+        },
+        _ => StartError::ProgramNotRunnable { program, reason },
+    }
+}
+
+/// An error's text without the number that Rust appends, in lower case as Docker has it.
+fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    text.to_lowercase()
+}
+
+/// For messages about descriptors of our own.
+pub(crate) fn io_failed(step: &str, error: &std::io::Error) -> StartError {
+    step_failed(step, errno_of(error))
+}

@@ -1,0 +1,529 @@
+//! The mounts of a container: from the specification's list to prepared operations (in the
+//! keeper), and their carrying out (in the child, without allocation).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use gamut_plan::cell::StartError;
+use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+
+use super::child::{PRIVATE, attach, mount_target, open_tree};
+use super::step::{At, Failure, Step};
+use super::target::Kind;
+
+/// One prepared operation.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// A new instance of a file system, made inside the child's namespaces.
+    New(NewMount),
+    /// A tree of the host, cloned by the keeper.
+    Attach {
+        tree: OwnedFd,
+        target: CString,
+        kind: Kind,
+    },
+    /// The container's first terminal, shown as /dev/console too.
+    Console,
+    /// The device nodes and links of /dev, on the tmpfs mounted there before.
+    Devices {
+        target: CString,
+        nodes: Vec<Node>,
+        links: Vec<(CString, CString)>,
+    },
+}
+
+/// A file system to be made: fsopen(2), fsconfig(2), fsmount(2).
+#[derive(Debug)]
+pub(crate) struct NewMount {
+    filesystem: CString,
+    source: CString,
+    options: Vec<(CString, Option<CString>)>,
+    attributes: u64,
+    pub(crate) target: CString,
+    directories: Vec<CString>,
+}
+
+/// A device node, relative to its /dev.
+#[derive(Debug)]
+pub(crate) struct Node {
+    name: CString,
+    file_type: FileType,
+    mode: Mode,
+    device: u64,
+    owner: Option<(u32, u32)>,
+    /// Where nodes cannot be made (user namespace): the host's, to be bound.
+    bound: Option<OwnedFd>,
+}
+
+impl Op {
+    /// The path that a failure is about, for the message.
+    pub(crate) fn target(&self) -> &CStr {
+        match self {
+            Op::New(new) => &new.target,
+            Op::Attach { target, .. } | Op::Devices { target, .. } => target,
+            Op::Console => c"/dev/console",
+        }
+    }
+
+    pub(crate) fn carry_out(&self, root: BorrowedFd<'_>, index: usize) -> Result<(), Failure> {
+        match self {
+            Op::New(new) => {
+                let tree = new.make().at_index(Step::Mount, index)?;
+                let target = mount_target(root, &new.target, Kind::Directory, index)?;
+                attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
+            }
+            Op::Attach { tree, target, kind } => {
+                let target = mount_target(root, target, *kind, index)?;
+                attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
+            }
+            Op::Console => {
+                // Ours: the devpts was mounted a moment ago, and its first terminal is number 0.
+                let source = mount_target(root, c"/dev/pts/0", Kind::File, index)?;
+                let tree = open_tree(source.as_fd(), c"").at_index(Step::Mount, index)?;
+                let target = mount_target(root, c"/dev/console", Kind::File, index)?;
+                attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
+            }
+            Op::Devices {
+                target,
+                nodes,
+                links,
+            } => {
+                let directory = mount_target(root, target, Kind::Directory, index)?;
+                for node in nodes {
+                    node.make(directory.as_fd(), index)?;
+                }
+                for (name, to) in links {
+                    match rustix::fs::symlinkat(to.as_c_str(), &directory, name.as_c_str()) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(errno) => return Err(errno).at_index(Step::Device, index),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl NewMount {
+    fn make(&self) -> Result<OwnedFd, Errno> {
+        let fs = fsopen(self.filesystem.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(fs.as_fd(), c"source", self.source.as_c_str())?;
+        for (key, value) in &self.options {
+            match value {
+                Some(value) => fsconfig_set_string(fs.as_fd(), key.as_c_str(), value.as_c_str())?,
+                None => fsconfig_set_flag(fs.as_fd(), key.as_c_str())?,
+            }
+        }
+        fsconfig_create(fs.as_fd())?;
+        // A directory must be there before the mount turns read-only.
+        let late_readonly = !self.directories.is_empty() && self.attributes & attr::RDONLY != 0;
+        let attributes = if late_readonly {
+            self.attributes & !attr::RDONLY
+        } else {
+            self.attributes
+        };
+        let mount_attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+        let tree = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, mount_attributes)?;
+        for directory in &self.directories {
+            rustix::fs::mkdirat(&tree, directory.as_c_str(), Mode::from_raw_mode(0o755))?;
+        }
+        if late_readonly {
+            let change = Change {
+                set: attr::RDONLY,
+                ..Change::default()
+            };
+            sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
+        }
+        Ok(tree)
+    }
+}
+
+impl Node {
+    fn make(&self, directory: BorrowedFd<'_>, index: usize) -> Result<(), Failure> {
+        if let Some(tree) = &self.bound {
+            let target = mount_target(directory, &self.name, Kind::File, index)?;
+            return attach(tree.as_fd(), target.as_fd()).at_index(Step::Device, index);
+        }
+        let name = self.name.as_c_str();
+        if name.to_bytes().contains(&b'/') {
+            // A device in a directory of its own (/dev/net/tun).
+            let split = name
+                .to_bytes()
+                .iter()
+                .rposition(|b| *b == b'/')
+                .unwrap_or(0);
+            let mut buffer = [0u8; 256];
+            if split >= buffer.len() {
+                return Err(Errno::NAMETOOLONG).at_index(Step::Device, index);
+            }
+            buffer[..split].copy_from_slice(&name.to_bytes()[..split]);
+            let parent = CStr::from_bytes_until_nul(&buffer)
+                .map_err(|_| Errno::INVAL)
+                .at_index(Step::Device, index)?;
+            mount_target(directory, parent, Kind::Directory, index)?;
+        }
+        let made = rustix::fs::mknodat(directory, name, self.file_type, self.mode, self.device);
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).at_index(Step::Device, index),
+        }
+        if let Some((uid, gid)) = self.owner {
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            rustix::fs::chownat(
+                directory,
+                name,
+                uid,
+                gid,
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .at_index(Step::Device, index)?;
+        }
+        Ok(())
+    }
+}
+
+/// An empty, read-only directory to cover others with.
+pub(crate) fn empty_directory() -> Result<OwnedFd, Errno> {
+    let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(fs.as_fd(), c"source", c"tmpfs")?;
+    fsconfig_set_string(fs.as_fd(), c"nr_inodes", c"2")?;
+    fsconfig_create(fs.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// Options of a mount, sorted into attributes of the mount and parameters of the file system.
+struct Options {
+    set: u64,
+    clear: u64,
+    recursive_readonly: bool,
+    bind: Option<Reach>,
+    parameters: Vec<(String, Option<String>)>,
+}
+
+/// mount(8)'s words; runtime specification, "Linux mount options".
+fn sort_options(options: &[String]) -> Options {
+    let mut sorted = Options {
+        set: 0,
+        clear: 0,
+        recursive_readonly: false,
+        bind: None,
+        parameters: Vec::new(),
+    };
+    for option in options {
+        let (set, clear) = match option.as_str() {
+            "ro" => (attr::RDONLY, 0),
+            "rro" => {
+                sorted.recursive_readonly = true;
+                (attr::RDONLY, 0)
+            }
+            "rw" => (0, attr::RDONLY),
+            "nosuid" => (attr::NOSUID, 0),
+            "suid" => (0, attr::NOSUID),
+            "nodev" => (attr::NODEV, 0),
+            "dev" => (0, attr::NODEV),
+            "noexec" => (attr::NOEXEC, 0),
+            "exec" => (0, attr::NOEXEC),
+            "noatime" => (attr::NOATIME, attr::ATIME),
+            "strictatime" => (attr::STRICTATIME, attr::ATIME),
+            "relatime" => (0, attr::ATIME),
+            "nodiratime" => (attr::NODIRATIME, 0),
+            "nosymfollow" => (attr::NOSYMFOLLOW, 0),
+            "bind" => {
+                sorted.bind = Some(Reach::One);
+                continue;
+            }
+            "rbind" => {
+                sorted.bind = Some(Reach::Tree);
+                continue;
+            }
+            // Propagation: everything here is private, which these are or come to.
+            "defaults" | "async" | "private" | "rprivate" | "slave" | "rslave" => continue,
+            other => {
+                sorted.parameters.push(match other.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (other.to_owned(), None),
+                });
+                continue;
+            }
+        };
+        sorted.set = (sorted.set & !clear) | set;
+        sorted.clear |= clear;
+    }
+    sorted
+}
+
+fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
+    let bytes = text.as_ref();
+    CString::new(bytes).map_err(|_| StartError::Request {
+        message: format!(
+            "`{}` holds a NUL byte",
+            String::from_utf8_lossy(bytes).escape_debug()
+        ),
+        hint: None,
+    })
+}
+
+/// Prepares one mount of the specification; binds are opened here, with the host's eyes.
+pub(crate) fn prepare(mount: &Mount) -> Result<Op, StartError> {
+    let destination = mount.destination();
+    let options = sort_options(mount.options().as_deref().unwrap_or_default());
+    let kind = mount.typ().as_deref().unwrap_or("");
+    if options.bind.is_some() || kind == "bind" {
+        let source = mount.source().as_deref().unwrap_or(Path::new(""));
+        return bind(source, destination, &options);
+    }
+    let mut parameters = Vec::with_capacity(options.parameters.len());
+    for (key, value) in &options.parameters {
+        parameters.push((c_string(key)?, value.as_ref().map(c_string).transpose()?));
+    }
+    let source = mount
+        .source()
+        .as_ref()
+        .map_or(kind.as_bytes(), |s| s.as_os_str().as_bytes());
+    Ok(Op::New(NewMount {
+        filesystem: c_string(kind)?,
+        source: c_string(source)?,
+        options: parameters,
+        attributes: options.set,
+        target: c_string(destination.as_os_str().as_bytes())?,
+        directories: Vec::new(),
+    }))
+}
+
+/// A read-only tmpfs with the given directories, for the cgroup tree on v1.
+pub(crate) fn directory_tree(target: &CStr, directories: Vec<CString>) -> Op {
+    Op::New(NewMount {
+        filesystem: c"tmpfs".to_owned(),
+        source: c"cgroup".to_owned(),
+        options: vec![(c"mode".to_owned(), Some(c"755".to_owned()))],
+        attributes: attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC,
+        target: target.to_owned(),
+        directories,
+    })
+}
+
+/// Clones a tree of the host; the child attaches it.
+pub(crate) fn clone_host_tree(
+    source: &Path,
+    reach: Reach,
+    set: u64,
+    clear: u64,
+) -> Result<(OwnedFd, Kind), Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if reach == Reach::Tree {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(CWD, source, flags)?;
+    let change = Change {
+        propagation: PRIVATE,
+        ..Change::default()
+    };
+    sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
+    if set | clear != 0 {
+        let change = Change {
+            set,
+            clear,
+            ..Change::default()
+        };
+        sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
+    }
+    let kind = if super::target::is_directory(tree.as_fd())? {
+        Kind::Directory
+    } else {
+        Kind::File
+    };
+    Ok((tree, kind))
+}
+
+fn bind(source: &Path, destination: &Path, options: &Options) -> Result<Op, StartError> {
+    let reach = options.bind.unwrap_or(Reach::Tree);
+    let failed = |errno: Errno| StartError::Request {
+        message: format!(
+            "cannot bind {}: {}",
+            source.display(),
+            std::io::Error::from(errno)
+        ),
+        hint: (errno == Errno::NOENT).then(|| "the source of a bind must exist".to_owned()),
+    };
+    let (tree, kind) =
+        clone_host_tree(source, reach, options.set, options.clear).map_err(failed)?;
+    if options.recursive_readonly {
+        let change = Change {
+            set: attr::RDONLY,
+            ..Change::default()
+        };
+        sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change).map_err(failed)?;
+    }
+    Ok(Op::Attach {
+        tree,
+        target: c_string(destination.as_os_str().as_bytes())?,
+        kind,
+    })
+}
+
+/// Binds one file that gamut wrote.
+pub(crate) fn bind_file(source: &Path, destination: &CStr) -> Result<Op, StartError> {
+    let (tree, kind) =
+        clone_host_tree(source, Reach::One, 0, 0).map_err(|errno| StartError::Step {
+            step: format!("bind {}", source.display()),
+            reason: std::io::Error::from(errno).to_string(),
+            hint: None,
+        })?;
+    Ok(Op::Attach {
+        tree,
+        target: destination.to_owned(),
+        kind,
+    })
+}
+
+/// How /dev gets its nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nodes {
+    Make,
+    /// Bind the host's: a user namespace may make none.
+    Bind,
+}
+
+/// The nodes that the runtime specification requires ("Default Devices"), then the plan's own.
+pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes) -> Result<Op, StartError> {
+    const DEFAULT: [(&str, u32, u32); 6] = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    let mut nodes = Vec::new();
+    for (name, major, minor) in DEFAULT {
+        nodes.push(Node {
+            name: c_string(name)?,
+            file_type: FileType::CharacterDevice,
+            mode: Mode::from_raw_mode(0o666),
+            device: rustix::fs::makedev(major, minor),
+            owner: None,
+            bound: host_node(how, &Path::new("/dev").join(name))?,
+        });
+    }
+    for device in listed {
+        nodes.push(listed_node(device, how)?);
+    }
+    let links = [
+        (c"fd", c"/proc/self/fd"),
+        (c"stdin", c"/proc/self/fd/0"),
+        (c"stdout", c"/proc/self/fd/1"),
+        (c"stderr", c"/proc/self/fd/2"),
+        (c"core", c"/proc/kcore"),
+        (c"ptmx", c"pts/ptmx"),
+    ];
+    let links = links
+        .into_iter()
+        .map(|(name, to)| (name.to_owned(), to.to_owned()))
+        .collect();
+    Ok(Op::Devices {
+        target: c"/dev".to_owned(),
+        nodes,
+        links,
+    })
+}
+
+fn host_node(how: Nodes, path: &Path) -> Result<Option<OwnedFd>, StartError> {
+    match how {
+        Nodes::Make => Ok(None),
+        Nodes::Bind => match clone_host_tree(path, Reach::One, 0, 0) {
+            Ok((tree, _)) => Ok(Some(tree)),
+            Err(errno) => Err(StartError::Step {
+                step: format!("bind the host's {}", path.display()),
+                reason: std::io::Error::from(errno).to_string(),
+                hint: None,
+            }),
+        },
+    }
+}
+
+fn listed_node(device: &LinuxDevice, how: Nodes) -> Result<Node, StartError> {
+    let path = device.path();
+    let Ok(name) = path.strip_prefix("/dev") else {
+        return Err(StartError::Request {
+            message: format!("the device {} does not lie below /dev", path.display()),
+            hint: Some("give it a path below /dev in the container".into()),
+        });
+    };
+    let file_type = match device.typ() {
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::P => FileType::Fifo,
+        _ => FileType::CharacterDevice,
+    };
+    Ok(Node {
+        name: c_string(name.as_os_str().as_bytes())?,
+        file_type,
+        mode: Mode::from_raw_mode(device.file_mode().unwrap_or(0o666)),
+        device: rustix::fs::makedev(device.major() as u32, device.minor() as u32),
+        owner: device.uid().zip(device.gid()),
+        bound: host_node(how, path)?,
+    })
+}
+
+/// A devpts instance of the container's own, made by the keeper, which so holds the way to its
+/// terminals: devpts(5). Ids are the host's.
+pub(crate) fn devpts(root_uid: u32, tty_gid: u32) -> Result<OwnedFd, Errno> {
+    let fs = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(fs.as_fd(), c"source", c"devpts")?;
+    fsconfig_set_flag(fs.as_fd(), c"newinstance")?;
+    fsconfig_set_string(fs.as_fd(), c"ptmxmode", c"0666")?;
+    fsconfig_set_string(fs.as_fd(), c"mode", c"0620")?;
+    fsconfig_set_string(fs.as_fd(), c"gid", format!("{tty_gid}"))?;
+    if root_uid != 0 {
+        fsconfig_set_string(fs.as_fd(), c"uid", format!("{root_uid}"))?;
+    }
+    fsconfig_create(fs.as_fd())?;
+    fsmount(
+        fs.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_sorted() {
+        let words = [
+            "nosuid",
+            "ro",
+            "rw",
+            "ro",
+            "mode=755",
+            "newinstance",
+            "rbind",
+            "noatime",
+            "relatime",
+        ];
+        let options = sort_options(&words.map(String::from));
+        assert_eq!(options.set, attr::NOSUID | attr::RDONLY);
+        assert_eq!(options.bind, Some(Reach::Tree));
+        assert_eq!(
+            options.parameters,
+            [
+                ("mode".into(), Some("755".into())),
+                ("newinstance".into(), None)
+            ],
+            "what is no attribute goes to the file system"
+        );
+    }
+}

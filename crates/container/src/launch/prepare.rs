@@ -1,0 +1,470 @@
+//! From the plan to what the child needs, prepared where memory may still be allocated.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use gamut_plan::cell::{CellFds, StartError};
+use gamut_plan::launch::{LaunchPlan, NetworkPlan, Terminal};
+use gamut_sys::process::{StringArray, namespace};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
+use rustix::fs::{Gid, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::child::{Capabilities, Child, IN_ROOT, Program};
+use super::idmap;
+use super::mounts::{self, Nodes, Op};
+use super::target::Kind;
+use super::users::{self, Identity};
+use crate::cgroup::{Cgroup, Hierarchies};
+
+/// What a start needs besides the child: flags of the clone, and what the parent keeps.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) namespaces: u64,
+    pub(crate) child: Child,
+    /// The container's devpts, from which its terminals come.
+    pub(crate) devpts: Option<OwnedFd>,
+    pub(crate) terminal: Option<OwnedFd>,
+    /// The pid namespace to be in while cloning, if an existing one is joined.
+    pub(crate) pid_namespace: Option<OwnedFd>,
+    pub(crate) identity: Identity,
+}
+
+pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
+    let bytes = text.as_ref();
+    CString::new(bytes).map_err(|_| StartError::Request {
+        message: format!(
+            "`{}` holds a NUL byte",
+            String::from_utf8_lossy(bytes).escape_debug()
+        ),
+        hint: None,
+    })
+}
+
+pub(crate) fn step_failed(step: impl Into<String>, errno: Errno) -> StartError {
+    StartError::Step {
+        step: step.into(),
+        reason: std::io::Error::from(errno).to_string(),
+        hint: None,
+    }
+}
+
+pub(crate) fn process(plan: &LaunchPlan) -> Result<&Process, StartError> {
+    plan.spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| StartError::Request {
+            message: "the plan has no process".into(),
+            hint: Some("the image names no command; give one after the image".into()),
+        })
+}
+
+fn flag_of(kind: LinuxNamespaceType) -> u64 {
+    match kind {
+        LinuxNamespaceType::Mount => namespace::MOUNT,
+        LinuxNamespaceType::Cgroup => namespace::CGROUP,
+        LinuxNamespaceType::Uts => namespace::UTS,
+        LinuxNamespaceType::Ipc => namespace::IPC,
+        LinuxNamespaceType::User => namespace::USER,
+        LinuxNamespaceType::Pid => namespace::PID,
+        LinuxNamespaceType::Network => namespace::NET,
+        LinuxNamespaceType::Time => namespace::TIME,
+    }
+}
+
+struct Namespaces {
+    create: u64,
+    join: Vec<(OwnedFd, u64)>,
+    pid: Option<OwnedFd>,
+}
+
+fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
+    let mut result = Namespaces {
+        create: 0,
+        join: Vec::new(),
+        pid: None,
+    };
+    for entry in listed {
+        let flag = flag_of(entry.typ());
+        let Some(path) = entry.path() else {
+            result.create |= flag;
+            continue;
+        };
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
+            |errno| step_failed(format!("join the namespace {}", path.display()), errno),
+        )?;
+        if flag == namespace::PID {
+            result.pid = Some(fd);
+        } else {
+            result.join.push((fd, flag));
+        }
+    }
+    Ok(result)
+}
+
+/// Draws everything the child will do.
+pub(crate) fn prepare(
+    plan: &LaunchPlan,
+    fds: CellFds,
+    hierarchies: &Hierarchies,
+    cgroup: &Cgroup,
+) -> Result<Prepared, StartError> {
+    let linux = plan
+        .spec
+        .linux()
+        .as_ref()
+        .ok_or_else(|| StartError::Request {
+            message: "the plan has no Linux section".into(),
+            hint: None,
+        })?;
+    let namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
+    let maps = idmap::Maps::of(linux);
+    let userns = namespaces.create & namespace::USER != 0;
+    let root = super::root::make(&plan.root, maps.as_ref().filter(|_| userns))?;
+    let identity = users::resolve(root.as_fd(), &plan.user)?;
+    let spec_process = process(plan)?;
+    ensure_directory(root.as_fd(), spec_process.cwd(), &identity)?;
+    let tty = matches!(plan.streams.terminal, Terminal::Pty { .. });
+    let own_mounts = namespaces.create & namespace::MOUNT != 0;
+    let (mut ops, devpts) = operations(plan, userns, maps.as_ref(), hierarchies)?;
+    let terminal = match (&devpts, plan.streams.terminal) {
+        (Some(devpts), Terminal::Pty { rows, columns }) => {
+            Some(super::terminal::open(devpts.as_fd(), rows, columns)?)
+        }
+        _ => None,
+    };
+    let (master, slave) =
+        terminal.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
+    if slave.is_some() {
+        ops.push(Op::Console);
+    }
+    let program = program(plan, streams(fds, slave.as_ref())?, &identity, tty)?;
+    let child = Child {
+        join: namespaces.join,
+        own_user_namespace: userns,
+        cgroup_files: cgroup
+            .attach_files()
+            .map_err(|e| crate::cell::cgroup_failed(&e))?,
+        root,
+        root_target: c_string(plan.files.directory.as_os_str().as_bytes())?,
+        ops,
+        masked_paths: c_strings(linux.masked_paths().as_deref())?,
+        readonly_paths: c_strings(linux.readonly_paths().as_deref())?,
+        sysctls: sysctls(linux.sysctl().as_ref())?,
+        hostname: own(&namespaces.create, plan.spec.hostname()),
+        domainname: own(&namespaces.create, plan.spec.domainname()),
+        readonly_root: plan
+            .spec
+            .root()
+            .as_ref()
+            .and_then(|r| r.readonly())
+            .unwrap_or(false),
+        own_mount_namespace: own_mounts,
+        own_cgroup_namespace: namespaces.create & namespace::CGROUP != 0,
+        program,
+    };
+    let not_by_clone = namespace::CGROUP | namespace::TIME;
+    Ok(Prepared {
+        namespaces: namespaces.create & !not_by_clone,
+        child,
+        devpts,
+        terminal: master,
+        pid_namespace: namespaces.pid,
+        identity,
+    })
+}
+
+/// A name is set only in a uts namespace of the container's own.
+fn own(created: &u64, name: &Option<String>) -> Option<Vec<u8>> {
+    name.as_ref()
+        .filter(|_| created & namespace::UTS != 0)
+        .map(|n| n.as_bytes().to_vec())
+}
+
+pub(crate) fn c_strings(paths: Option<&[String]>) -> Result<Vec<CString>, StartError> {
+    paths.unwrap_or_default().iter().map(c_string).collect()
+}
+
+fn sysctls(
+    wanted: Option<&std::collections::HashMap<String, String>>,
+) -> Result<Vec<(CString, Vec<u8>)>, StartError> {
+    let mut list = Vec::new();
+    for (name, value) in wanted.into_iter().flatten() {
+        // `net.ipv4.ip_forward`, and with a slash as separator where a name holds dots.
+        let path = if name.contains('/') {
+            name.clone()
+        } else {
+            name.replace('.', "/")
+        };
+        list.push((
+            c_string(format!("proc/sys/{path}"))?,
+            value.as_bytes().to_vec(),
+        ));
+    }
+    list.sort();
+    Ok(list)
+}
+
+/// Makes the working directory, as Docker does, owned by the user.
+fn ensure_directory(
+    root: std::os::fd::BorrowedFd<'_>,
+    path: &Path,
+    identity: &Identity,
+) -> Result<(), StartError> {
+    let cwd = c_string(path.as_os_str().as_bytes())?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let say = |errno| StartError::Request {
+        message: format!(
+            "cannot use {} as the working directory: {}",
+            path.display(),
+            std::io::Error::from(errno)
+        ),
+        hint: Some("give another directory with `--workdir`".into()),
+    };
+    match rustix::fs::openat2(root, cwd.as_c_str(), flags, Mode::empty(), IN_ROOT) {
+        Ok(fd) if super::target::is_directory(fd.as_fd()).map_err(say)? => Ok(()),
+        Ok(_) => Err(say(Errno::NOTDIR)),
+        Err(Errno::NOENT) => {
+            let made = super::target::open_or_make(root, &cwd, Kind::Directory).map_err(say)?;
+            if identity.uid != 0 || identity.gid != 0 {
+                let owner = Some(rustix::fs::Uid::from_raw(identity.uid));
+                let group = Some(Gid::from_raw(identity.gid));
+                rustix::fs::chownat(&made, c"", owner, group, rustix::fs::AtFlags::EMPTY_PATH)
+                    .map_err(say)?;
+            }
+            Ok(())
+        }
+        Err(errno) => Err(say(errno)),
+    }
+}
+
+/// The mounts in order: the specification's, with /dev's nodes after its tmpfs, our own devpts in
+/// place of the listed one, and the files that gamut writes last.
+fn operations(
+    plan: &LaunchPlan,
+    userns: bool,
+    maps: Option<&idmap::Maps>,
+    hierarchies: &Hierarchies,
+) -> Result<(Vec<Op>, Option<OwnedFd>), StartError> {
+    let linux_devices = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.devices().as_deref())
+        .unwrap_or_default();
+    let mut ops = Vec::new();
+    let mut devpts = None;
+    for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
+        let destination = mount.destination().as_path();
+        match mount.typ().as_deref() {
+            Some("cgroup") => ops.extend(super::cgroupfs::operations(plan, mount, hierarchies)?),
+            Some("devpts") if destination == Path::new("/dev/pts") => {
+                let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
+                let made = mounts::devpts(root_uid, tty_gid)
+                    .map_err(|e| step_failed("mount devpts", e))?;
+                let tree = made
+                    .try_clone()
+                    .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))?;
+                ops.push(Op::Attach {
+                    tree,
+                    target: c"/dev/pts".to_owned(),
+                    kind: Kind::Directory,
+                });
+                devpts = Some(made);
+            }
+            _ => ops.push(mounts::prepare(mount)?),
+        }
+        if destination == Path::new("/dev") {
+            ops.push(mounts::devices(
+                linux_devices,
+                if userns { Nodes::Bind } else { Nodes::Make },
+            )?);
+        }
+    }
+    ops.extend(super::files::write(plan)?);
+    Ok((ops, devpts))
+}
+
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn null() -> Result<OwnedFd, StartError> {
+    rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| step_failed("open /dev/null", e))
+}
+
+fn copy(fd: &OwnedFd) -> Result<OwnedFd, StartError> {
+    fd.try_clone()
+        .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))
+}
+
+/// Three streams: the terminal's other end thrice, or what the caller gave, or /dev/null.
+pub(crate) fn streams(
+    fds: CellFds,
+    slave: Option<&OwnedFd>,
+) -> Result<(OwnedFd, OwnedFd, OwnedFd), StartError> {
+    if let Some(slave) = slave {
+        return Ok((copy(slave)?, copy(slave)?, copy(slave)?));
+    }
+    let or_null = |fd: Option<OwnedFd>| fd.map_or_else(null, Ok);
+    Ok((
+        or_null(fds.stdin)?,
+        or_null(fds.stdout)?,
+        or_null(fds.stderr)?,
+    ))
+}
+
+fn program(
+    plan: &LaunchPlan,
+    (stdin, stdout, stderr): (OwnedFd, OwnedFd, OwnedFd),
+    identity: &Identity,
+    tty: bool,
+) -> Result<Program, StartError> {
+    let spec_process = process(plan)?;
+    let env = environment(
+        spec_process.env().as_deref().unwrap_or_default(),
+        &[],
+        identity,
+        tty,
+    );
+    let args = spec_process.args().as_deref().unwrap_or_default();
+    let privileges = super::privileges::of(plan, spec_process, identity)?;
+    Ok(Program {
+        stdin,
+        stdout,
+        stderr,
+        terminal: tty,
+        cwd: c_string(spec_process.cwd().as_os_str().as_bytes())?,
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity
+            .groups
+            .iter()
+            .map(|gid| Gid::from_raw(*gid))
+            .collect(),
+        capabilities: privileges.capabilities,
+        no_new_privileges: spec_process.no_new_privileges().unwrap_or(false),
+        seccomp: privileges.seccomp,
+        umask: spec_process.user().umask().unwrap_or(0o022),
+        candidates: candidates(args, &env)?,
+        args: StringArray::new(c_strings(Some(args))?),
+        env: StringArray::new(c_strings(Some(&env))?),
+    })
+}
+
+/// The plan's variables, then `added`, later ones winning; HOME and TERM where nobody set them.
+pub(crate) fn environment(
+    base: &[String],
+    added: &[String],
+    identity: &Identity,
+    tty: bool,
+) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or("").to_owned();
+    let mut list: Vec<String> = Vec::with_capacity(base.len() + added.len() + 2);
+    for variable in base.iter().chain(added) {
+        match list.iter_mut().find(|seen| name(seen) == name(variable)) {
+            Some(seen) => seen.clone_from(variable),
+            None => list.push(variable.clone()),
+        }
+    }
+    if !list.iter().any(|v| v.starts_with("HOME=")) {
+        list.push(format!("HOME={}", identity.home));
+    }
+    if tty && !list.iter().any(|v| v.starts_with("TERM=")) {
+        list.push("TERM=xterm".into());
+    }
+    list
+}
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where to look for the program: execvp(3), with the container's PATH.
+pub(crate) fn candidates(args: &[String], env: &[String]) -> Result<Vec<CString>, StartError> {
+    let Some(program) = args.first().filter(|p| !p.is_empty()) else {
+        return Err(StartError::Request {
+            message: "no command is given, and the image names none".into(),
+            hint: Some("give a command after the image".into()),
+        });
+    };
+    if program.contains('/') {
+        return Ok(vec![c_string(program)?]);
+    }
+    let path = env
+        .iter()
+        .find_map(|v| v.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .map(|directory| {
+            c_string(format!(
+                "{}/{program}",
+                if directory.is_empty() { "." } else { directory }
+            ))
+        })
+        .collect()
+}
+
+/// The failed op's mount point, for messages.
+pub(crate) fn op_target(child: &Child, index: u16) -> String {
+    let text = child
+        .ops
+        .get(usize::from(index))
+        .map_or(c"?", |op| op.target());
+    CStr::to_string_lossy(text).into_owned()
+}
+
+impl Capabilities {
+    pub(crate) fn all_of(mask: u64) -> Self {
+        Capabilities {
+            bounding: mask,
+            effective: mask,
+            permitted: mask,
+            inheritable: 0,
+            ambient: 0,
+        }
+    }
+}
+
+/// A network that others own is not this container's to configure.
+pub(crate) fn own_network(plan: &LaunchPlan) -> bool {
+    !matches!(plan.network, NetworkPlan::Host | NetworkPlan::Container(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_looked_for_along_path() {
+        let found = |args: &[&str], env: &[&str]| {
+            let args: Vec<String> = args.iter().map(|s| (*s).into()).collect();
+            let env: Vec<String> = env.iter().map(|s| (*s).into()).collect();
+            candidates(&args, &env)
+        };
+        assert_eq!(
+            found(&["sh"], &["PATH=/a::/b"]).unwrap(),
+            [c"/a/sh".to_owned(), c"./sh".into(), c"/b/sh".into()]
+        );
+        assert_eq!(
+            found(&["./sh"], &["PATH=/a"]).unwrap(),
+            [c"./sh".to_owned()]
+        );
+        assert!(found(&[], &[]).is_err());
+        assert!(found(&["a\0b"], &[]).is_err());
+    }
+
+    #[test]
+    fn later_variables_win_and_home_is_filled_in() {
+        let identity = Identity {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/root".into(),
+        };
+        let base = ["A=1".to_owned(), "B=2".to_owned()];
+        let list = environment(&base, &["A=3".to_owned()], &identity, true);
+        assert_eq!(list, ["A=3", "B=2", "HOME=/root", "TERM=xterm"]);
+    }
+}

@@ -1,0 +1,409 @@
+//! Speaking to a keeper: what every front end does with a workload goes through here.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use gamut_plan::Stats;
+use gamut_sys::socket::Patience;
+use gamut_plan::cell::{CellError, Exit, Limits, StartError};
+use gamut_plan::launch::ExecPlan;
+use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
+use gamut_spec::{Fault, Kind};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::dirs::{Container, Dirs};
+use crate::keeper::PROGRAM_NAME;
+
+/// What can go wrong between a client and a keeper.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("cannot start the keeper: {0}")]
+    Spawn(std::io::Error),
+    #[error("the container is not running")]
+    NotRunning,
+    #[error("the keeper has gone away")]
+    Gone,
+    #[error("cannot speak to the keeper: {0}")]
+    Socket(Errno),
+    #[error("the keeper said what this version of gamut does not understand: {0}")]
+    Answer(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Cell(#[from] CellError),
+}
+
+impl Fault for ClientError {
+    fn kind(&self) -> Kind {
+        match self {
+            ClientError::Spawn(_) | ClientError::Gone | ClientError::Socket(_) => Kind::Unavailable,
+            ClientError::NotRunning | ClientError::Refused(_) => Kind::Conflict,
+            ClientError::Answer(_) => Kind::Bug,
+            ClientError::Start(error) => error.kind(),
+            ClientError::Cell(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ClientError::NotRunning => Some("start it with `gamut start`".into()),
+            ClientError::Gone => {
+                Some("its container was stopped with it; see `gamut ps -a`".into())
+            }
+            ClientError::Start(error) => error.hint(),
+            ClientError::Cell(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// What a keeper sends, one packet at a time.
+#[derive(Debug)]
+pub enum Event {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+    Reply(Reply),
+    /// The keeper closed the connection.
+    End,
+}
+
+/// A connection to a keeper.
+#[derive(Debug)]
+pub struct Client {
+    socket: OwnedFd,
+    /// What arrived while an answer was awaited.
+    early: VecDeque<Event>,
+}
+
+/// A workload that has been started.
+#[derive(Debug, Clone)]
+pub struct Started {
+    pub pid: i32,
+    pub trace: Vec<Mark>,
+    pub warnings: Vec<String>,
+}
+
+/// An exec'd process.
+#[derive(Debug)]
+pub struct Executed {
+    pub pid: i32,
+    /// The master of its terminal, if it was asked for.
+    pub terminal: Option<OwnedFd>,
+}
+
+impl Client {
+    /// Starts a keeper that has nothing to keep yet; it goes away if this connection closes.
+    ///
+    /// # Errors
+    /// [`ClientError::Spawn`].
+    pub fn spawn() -> Result<Client, ClientError> {
+        let (ours, theirs) = gamut_sys::socket::pair().map_err(ClientError::Socket)?;
+        Command::new("/proc/self/exe")
+            .arg0(PROGRAM_NAME)
+            .process_group(0)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(ClientError::Spawn)?;
+        Ok(Client {
+            socket: ours,
+            early: VecDeque::new(),
+        })
+    }
+
+    /// Connects to the keeper of a running container.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] if there is none.
+    pub fn connect(container: &Container) -> Result<Client, ClientError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match rustix::fs::open(container.run(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Err(ClientError::NotRunning),
+            Err(errno) => return Err(ClientError::Socket(errno)),
+        };
+        match gamut_sys::socket::connect(directory.as_fd(), SOCKET_NAME) {
+            Ok(socket) => Ok(Client {
+                socket,
+                early: VecDeque::new(),
+            }),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => Err(ClientError::NotRunning),
+            Err(errno) => Err(ClientError::Socket(errno)),
+        }
+    }
+
+    fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), ClientError> {
+        let text = serde_json::to_vec(request).map_err(|e| ClientError::Answer(e.to_string()))?;
+        self.send_packet(&[&text], descriptors)
+    }
+
+    fn send_packet(
+        &self,
+        parts: &[&[u8]],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ClientError> {
+        match gamut_sys::socket::send(self.socket.as_fd(), parts, descriptors) {
+            Ok(()) => Ok(()),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(ClientError::Gone),
+            Err(errno) => Err(ClientError::Socket(errno)),
+        }
+    }
+
+    /// The next packet; waits for it.
+    ///
+    /// # Errors
+    /// [`ClientError::Answer`] for what cannot be read.
+    pub fn event(&mut self) -> Result<Event, ClientError> {
+        match self.early.pop_front() {
+            Some(event) => Ok(event),
+            None => self.receive().map(|(event, _)| event),
+        }
+    }
+
+    fn receive(&self) -> Result<(Event, Vec<OwnedFd>), ClientError> {
+        let mut buffer = vec![0u8; MAX_PACKET_BYTES];
+        let (length, descriptors) =
+            match gamut_sys::socket::receive(self.socket.as_fd(), &mut buffer) {
+                Ok((0, _)) | Err(Errno::CONNRESET) => return Ok((Event::End, Vec::new())),
+                Ok(received) => received,
+                Err(errno) => return Err(ClientError::Socket(errno)),
+            };
+        buffer.truncate(length);
+        let event = match buffer.first() {
+            Some(&stream::STDOUT) => Event::Stdout(buffer.split_off(1)),
+            Some(&stream::STDERR) => Event::Stderr(buffer.split_off(1)),
+            _ => Event::Reply(
+                serde_json::from_slice(&buffer).map_err(|e| ClientError::Answer(e.to_string()))?,
+            ),
+        };
+        Ok((event, descriptors))
+    }
+
+    /// The next answer; output that comes before it is kept for [`Self::event`].
+    fn answer(&mut self) -> Result<(Reply, Vec<OwnedFd>), ClientError> {
+        loop {
+            match self.receive()? {
+                (Event::Reply(reply), descriptors) => return Ok((reply, descriptors)),
+                (Event::End, _) => return Err(ClientError::Gone),
+                (output, _) => self.early.push_back(output),
+            }
+        }
+    }
+
+    fn done(&mut self, request: &Request) -> Result<(), ClientError> {
+        self.send(request, &[])?;
+        match self.answer()?.0 {
+            Reply::Done => Ok(()),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Output comes to [`Self::event`] from now on, and ends with [`Reply::Exited`].
+    ///
+    /// # Errors
+    /// As all here: the keeper's refusal, or that it is gone.
+    pub fn attach(&mut self, input: Input) -> Result<(), ClientError> {
+        self.done(&Request::Attach {
+            stdin: input == Input::Yes,
+        })
+    }
+
+    /// This client removes the container when it has ended.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn take_removal(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::TakeRemoval)
+    }
+
+    /// Has the container's plan carried out.
+    ///
+    /// # Errors
+    /// [`ClientError::Start`] with what failed.
+    pub fn launch(&mut self, dirs: &Dirs, id: &str) -> Result<Started, ClientError> {
+        let (root, run_root) = (dirs.root.clone(), dirs.run_root.clone());
+        self.send(
+            &Request::Launch {
+                root,
+                run_root,
+                id: id.to_owned(),
+            },
+            &[],
+        )?;
+        match self.answer()?.0 {
+            Reply::Started {
+                pid,
+                trace,
+                warnings,
+            } => Ok(Started {
+                pid,
+                trace,
+                warnings,
+            }),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Starts a further process; its streams are the given descriptors.
+    ///
+    /// # Errors
+    /// [`ClientError::Start`] with what failed.
+    pub fn exec(
+        &mut self,
+        plan: ExecPlan,
+        streams: &[BorrowedFd<'_>],
+    ) -> Result<Executed, ClientError> {
+        self.send(&Request::Exec(Box::new(plan)), streams)?;
+        match self.answer()? {
+            (Reply::ExecStarted { pid }, descriptors) => Ok(Executed {
+                pid,
+                terminal: descriptors.into_iter().next(),
+            }),
+            (other, _) => Err(refusal(other)),
+        }
+    }
+
+    /// Waits for the end of the process that this connection started, else of the first one.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`] if the keeper died.
+    pub fn wait(&mut self) -> Result<Exit, ClientError> {
+        self.send(&Request::Wait, &[])?;
+        self.exited()
+    }
+
+    /// Waits for the end of what was started or stopped on this connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`] if the keeper died.
+    pub fn exited(&mut self) -> Result<Exit, ClientError> {
+        loop {
+            match self.event()? {
+                Event::Reply(Reply::Exited { exit, .. }) => return Ok(exit),
+                Event::Reply(Reply::Done) | Event::Stdout(_) | Event::Stderr(_) => {}
+                Event::Reply(other) => return Err(refusal(other)),
+                Event::End => return Err(ClientError::Gone),
+            }
+        }
+    }
+
+    /// # Errors
+    /// [`ClientError::Cell`] if it cannot be sent.
+    pub fn signal(&mut self, signal: i32) -> Result<(), ClientError> {
+        self.done(&Request::Signal { signal })
+    }
+
+    /// Signals, waits, kills; returns when the container has ended. `None`: as planned.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`] if the keeper died.
+    pub fn stop(
+        &mut self,
+        signal: Option<i32>,
+        timeout_s: Option<Option<u32>>,
+    ) -> Result<Exit, ClientError> {
+        self.send(&Request::Stop { signal, timeout_s }, &[])?;
+        self.exited()
+    }
+
+    /// # Errors
+    /// [`ClientError::Cell`] if the counters cannot be read.
+    pub fn stats(&mut self) -> Result<Stats, ClientError> {
+        self.send(&Request::Stats, &[])?;
+        match self.answer()?.0 {
+            Reply::Stats(stats) => Ok(*stats),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// # Errors
+    /// [`ClientError::Cell`] if the host refuses.
+    pub fn update(&mut self, limits: Limits) -> Result<(), ClientError> {
+        self.done(&Request::Update(Box::new(limits)))
+    }
+
+    /// # Errors
+    /// [`ClientError::Cell`] if the host refuses.
+    pub fn pause(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Pause)
+    }
+
+    /// # Errors
+    /// [`ClientError::Cell`] if the host refuses.
+    pub fn resume(&mut self) -> Result<(), ClientError> {
+        self.done(&Request::Resume)
+    }
+
+    /// Tells the size of the client's terminal; the answer comes to [`Self::event`].
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn send_resize(&self, rows: u16, columns: u16) -> Result<(), ClientError> {
+        self.send(&Request::Resize { rows, columns }, &[])
+    }
+
+    /// Sends a signal without waiting for the answer, which comes to [`Self::event`].
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn send_signal(&self, signal: i32) -> Result<(), ClientError> {
+        self.send(&Request::Signal { signal }, &[])
+    }
+
+    /// Gives up to [`stream::MAX_BYTES`] of input to the attached workload; `false` if it does not
+    /// read now: try again when the connection is writable.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn try_send_input(&self, bytes: &[u8]) -> Result<bool, ClientError> {
+        let parts: [&[u8]; 2] = [&[stream::STDIN], bytes];
+        match gamut_sys::socket::send_with(self.socket.as_fd(), &parts, &[], Patience::Now) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(ClientError::Gone),
+            Err(errno) => Err(ClientError::Socket(errno)),
+        }
+    }
+
+    /// Whether [`Self::event`] has something that arrived while an answer was awaited.
+    #[must_use]
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// # Errors
+    /// The keeper is gone.
+    pub fn end_input(&self) -> Result<(), ClientError> {
+        self.send_packet(&[&[stream::STDIN_END]], &[])
+    }
+}
+
+impl AsFd for Client {
+    /// Readable when [`Client::event`] has something new.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Whether an attached client's input goes to the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    No,
+    Yes,
+}
+
+fn refusal(reply: Reply) -> ClientError {
+    match reply {
+        Reply::StartFailed(error) => ClientError::Start(error),
+        Reply::Failed(error) => ClientError::Cell(error),
+        Reply::Refused { reason } => ClientError::Refused(reason),
+        other => ClientError::Answer(format!("{other:?}")),
+    }
+}

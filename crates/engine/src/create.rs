@@ -1,0 +1,501 @@
+//! Making a container: request → image → lease → drawing → record. Nothing runs yet.
+//!
+//! The row comes first, then the directory, then the plan: a directory without a row is a
+//! leftover that the next repair removes, and a row without a plan was cut short.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use gamut_plan::draw::{self, DeviceKind, DeviceNode, Drawing};
+use gamut_plan::launch::{Durability, FilesPlan, NetworkPlan, RootPlan, Trace};
+use gamut_plan::request::{
+    AfterExit, IpcNamespace, Isolation, MountSource, NetworkMode, RunRequest, Sharing,
+    UserNamespace,
+};
+use gamut_plan::{LaunchPlan, Level};
+use gamut_spec::digest::Digest;
+use gamut_spec::image::ImageConfig;
+use gamut_store::db;
+use gamut_store::layer::LayerRecord;
+use gamut_store::snapshot::Snapshotter;
+
+use crate::dirs::Container;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::network::{self, Addresses, LeaseOf};
+use crate::{names, record};
+
+/// A container that has been made.
+#[derive(Debug, Clone)]
+pub struct Created {
+    pub id: String,
+    pub name: String,
+    pub plan: LaunchPlan,
+    pub warnings: Vec<String>,
+}
+
+/// What the front end knows and the request does not say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CreateOptions {
+    /// Rows and columns of the caller's terminal.
+    pub terminal_size: Option<(u16, u16)>,
+    pub trace: Trace,
+}
+
+/// An image that a container can be made from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub id: Digest,
+    pub config: ImageConfig,
+    pub layers: Vec<LayerRecord>,
+}
+
+impl Engine {
+    /// Makes a container of an image that is here.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request or the host; nothing is left behind.
+    pub fn create(
+        &mut self,
+        request: &RunRequest,
+        source: &Source,
+        options: CreateOptions,
+    ) -> Result<Created, EngineError> {
+        network::check(&request.network)?;
+        let level = level(self, request)?;
+        let id = names::container_id();
+        let name = self.insert(request, source, &id, level)?;
+        let made = self.furnish(request, source, options, level, &id, &name);
+        if made.is_err() {
+            self.forget(&id);
+        }
+        made
+    }
+
+    /// What `create` would record, and nothing is: `--dry-run`. A bridge address is the one that
+    /// would be next.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn plan_only(
+        &mut self,
+        request: &RunRequest,
+        source: &Source,
+        options: CreateOptions,
+    ) -> Result<Created, EngineError> {
+        let created = self.create(request, source, options)?;
+        self.forget(&created.id);
+        Ok(created)
+    }
+
+    fn insert(
+        &mut self,
+        request: &RunRequest,
+        source: &Source,
+        id: &str,
+        level: Level,
+    ) -> Result<String, EngineError> {
+        if let Some(name) = &request.name
+            && !names::is_container_name(name)
+        {
+            return Err(EngineError::Name(name.clone()));
+        }
+        let row = |name: String| db::Container {
+            id: id.to_owned(),
+            name,
+            image_id: Some(source.id.clone()),
+            image_ref: request.image.clone(),
+            created_ns: i64::try_from(record::now_ns()).unwrap_or(i64::MAX),
+            level: level.name().to_owned(),
+            request: serde_json::to_string(request).unwrap_or_default(),
+            labels: labels(request, &source.config),
+            auto_remove: request.after_exit == AfterExit::Remove,
+        };
+        let mut attempt = 0;
+        loop {
+            let name = request
+                .name
+                .clone()
+                .unwrap_or_else(|| names::container_name(attempt));
+            let row = row(name.clone());
+            match self
+                .store
+                .db_mut()
+                .write(|transaction| transaction.insert_container(&row))
+            {
+                Ok(()) => return Ok(name),
+                Err(db::DbError::NameTaken { .. }) if request.name.is_none() && attempt < 20 => {
+                    attempt += 1
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Everything that a recorded container needs besides its row.
+    fn furnish(
+        &mut self,
+        request: &RunRequest,
+        source: &Source,
+        options: CreateOptions,
+        level: Level,
+        id: &str,
+        name: &str,
+    ) -> Result<Created, EngineError> {
+        let (network_plan, addresses) = self.network_of(request, source, id)?;
+        let mounted = self
+            .store
+            .snapshots()
+            .prepare(id, &source.layers)
+            .map_err(gamut_store::StoreError::from)?;
+        let dirs = self.dirs.container(id);
+        let volumes = self.volumes(request, source, id)?;
+        let hostname = hostname(self, request, id);
+        let (hosts, hostname, resolv_conf) = network::texts(request, &hostname, &addresses);
+        let shares_network = matches!(network_plan, NetworkPlan::Container(_));
+        let files = FilesPlan {
+            directory: dirs.directory.clone(),
+            cache: self.dirs.cache(),
+            hosts: hosts.filter(|_| !shares_network),
+            hostname: hostname.filter(|_| !shares_network),
+            resolv_conf: resolv_conf.filter(|_| !shares_network),
+        };
+        let durability = match request.after_exit {
+            AfterExit::Remove => Durability::Volatile,
+            AfterExit::Keep => Durability::Durable,
+        };
+        let request = &self.with_ids(request)?;
+        let drawn = draw::draw(Drawing {
+            id,
+            name,
+            level,
+            request,
+            image: &source.config,
+            host: self.host(),
+            cgroup_parent: &self.instance().cgroup,
+            root: RootPlan {
+                lower: mounted.lower,
+                upper: mounted.upper,
+                work: mounted.work,
+                durability,
+            },
+            network: network_plan,
+            files,
+            mount_sources: volumes.sources,
+            image_volumes: volumes.of_image,
+            devices: devices(request)?,
+            block_devices: block_devices(request)?,
+            user_range: user_range(request, id),
+            terminal_size: options.terminal_size,
+            log_path: dirs.log(),
+            trace: options.trace,
+        })?;
+        record::write_plan(&dirs, &drawn.plan)?;
+        Ok(Created {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            plan: drawn.plan,
+            warnings: drawn.warnings,
+        })
+    }
+
+    fn network_of(
+        &mut self,
+        request: &RunRequest,
+        source: &Source,
+        id: &str,
+    ) -> Result<(NetworkPlan, Addresses), EngineError> {
+        Ok(match &request.network.mode {
+            NetworkMode::None => (NetworkPlan::None, Addresses::default()),
+            NetworkMode::Host => (NetworkPlan::Host, Addresses::default()),
+            NetworkMode::Container(other) => {
+                let other = self.store.db().container(other)?;
+                (NetworkPlan::Container(other.id), Addresses::default())
+            }
+            NetworkMode::Default | NetworkMode::Named(_) => {
+                let network = self.default_network()?;
+                self.lease_network(
+                    &LeaseOf {
+                        id,
+                        request,
+                        image: &source.config,
+                    },
+                    &network,
+                )?
+            }
+        })
+    }
+
+    /// The request with other containers named by their ids.
+    fn with_ids(&self, request: &RunRequest) -> Result<RunRequest, EngineError> {
+        let mut request = request.clone();
+        let id_of = |named: &str| self.store.db().container(named).map(|c| c.id);
+        let namespaces = &mut request.namespaces;
+        for sharing in [
+            &mut namespaces.pid,
+            &mut namespaces.uts,
+            &mut namespaces.cgroup,
+        ] {
+            if let Some(Sharing::Container(named)) = sharing {
+                *named = id_of(named)?;
+            }
+        }
+        if let Some(IpcNamespace::Container(named)) = &mut namespaces.ipc {
+            *named = id_of(named)?;
+        }
+        Ok(request)
+    }
+
+    /// Takes a container back: the row first, then what stands below it.
+    pub(crate) fn forget(&mut self, id: &str) {
+        let _ = self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.remove_container(id));
+        let _ = self.store.remove_container_directory(id);
+        let _ = std::fs::remove_dir_all(self.anonymous_volumes(id));
+    }
+}
+
+fn labels(
+    request: &RunRequest,
+    config: &ImageConfig,
+) -> std::collections::BTreeMap<String, String> {
+    let mut labels = config.config.labels.clone();
+    labels.extend(request.labels.clone());
+    labels
+}
+
+/// The level that a request gets here.
+fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
+    let floor = request.min_isolation.unwrap_or(Level::Container);
+    let wanted = match request.isolation {
+        Isolation::Default => Level::Container.max(floor),
+        Isolation::Auto => floor,
+        Isolation::Level(level) => level,
+    };
+    if wanted < floor {
+        return Err(EngineError::Level {
+            wanted: wanted.to_string(),
+            reason: format!("`--min-isolation {floor}` asks for more"),
+        });
+    }
+    let missing = crate::cells::probe(wanted, engine.host());
+    match missing
+        .iter()
+        .find(|m| m.weight == gamut_plan::host::Weight::Fatal)
+    {
+        None => Ok(wanted),
+        Some(lack) => Err(EngineError::Level {
+            wanted: wanted.to_string(),
+            reason: format!("this host lacks {}; {}", lack.what, lack.remedy),
+        }),
+    }
+}
+
+fn hostname(engine: &Engine, request: &RunRequest, id: &str) -> String {
+    match &request.namespaces.hostname {
+        Some(name) => name.clone(),
+        None if request.network.mode == NetworkMode::Host => engine.host().hostname.clone(),
+        None => id.chars().take(12).collect(),
+    }
+}
+
+fn stat(path: &Path) -> Result<std::fs::Metadata, EngineError> {
+    std::fs::metadata(path).map_err(|source| EngineError::HostPath {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// The nodes behind `--device`; a directory stands for all the devices in it. With `--privileged`
+/// all devices of the host.
+fn devices(request: &RunRequest) -> Result<Vec<DeviceNode>, EngineError> {
+    let mut nodes = Vec::new();
+    if request.security.privileged {
+        collect_devices(Path::new("/dev"), Path::new("/dev"), "rwm", &mut nodes);
+        const OURS: [&str; 7] = [
+            "null", "zero", "full", "random", "urandom", "tty", "console",
+        ];
+        nodes.retain(|n| {
+            let name = n.path.strip_prefix("/dev").unwrap_or(&n.path);
+            !name.starts_with("pts")
+                && !OURS.iter().any(|own| name == Path::new(own))
+                && name != Path::new("ptmx")
+        });
+    }
+    for device in &request.security.devices {
+        let access = &device.access;
+        let letters: String = [(access.read, 'r'), (access.write, 'w'), (access.mknod, 'm')]
+            .into_iter()
+            .filter_map(|(given, letter)| given.then_some(letter))
+            .collect();
+        let metadata = stat(&device.source)?;
+        if metadata.is_dir() {
+            collect_devices(&device.source, &device.target, &letters, &mut nodes);
+        } else {
+            let node = device_node(&metadata, &device.target, &letters).ok_or_else(|| {
+                EngineError::NotDevice {
+                    path: device.source.display().to_string(),
+                    what: "a device",
+                }
+            })?;
+            nodes.push(node);
+        }
+    }
+    Ok(nodes)
+}
+
+fn collect_devices(source: &Path, target: &Path, access: &str, nodes: &mut Vec<DeviceNode>) {
+    let Ok(entries) = std::fs::read_dir(source) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let inside = target.join(entry.file_name());
+        if metadata.is_dir() {
+            collect_devices(&entry.path(), &inside, access, nodes);
+        } else {
+            nodes.extend(device_node(&metadata, &inside, access));
+        }
+    }
+}
+
+fn device_node(metadata: &std::fs::Metadata, inside: &Path, access: &str) -> Option<DeviceNode> {
+    let kind = metadata.file_type();
+    let kind = if kind.is_block_device() {
+        DeviceKind::Block
+    } else if kind.is_char_device() {
+        DeviceKind::Character
+    } else {
+        return None;
+    };
+    Some(DeviceNode {
+        path: inside.to_owned(),
+        kind,
+        major: rustix::fs::major(metadata.rdev()),
+        minor: rustix::fs::minor(metadata.rdev()),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        access: access.to_owned(),
+    })
+}
+
+/// Numbers of the devices that are throttled or weighed.
+fn block_devices(request: &RunRequest) -> Result<Vec<(PathBuf, u32, u32)>, EngineError> {
+    let limits = &request.limits;
+    let throttled = limits.blkio_throttles.iter().map(|t| &t.device);
+    let weighed = limits.blkio_weight_devices.iter().map(|w| &w.device);
+    throttled
+        .chain(weighed)
+        .map(|path| {
+            let metadata = stat(path)?;
+            if !metadata.file_type().is_block_device() {
+                return Err(EngineError::NotDevice {
+                    path: path.display().to_string(),
+                    what: "a block device",
+                });
+            }
+            let number = metadata.rdev();
+            Ok((
+                path.clone(),
+                rustix::fs::major(number),
+                rustix::fs::minor(number),
+            ))
+        })
+        .collect()
+}
+
+/// 65,536 host ids for a container of its own: which of the 16,384 ranges above 2³⁰ follows from
+/// its id, so that two containers rarely share one.
+fn user_range(request: &RunRequest, id: &str) -> Option<(u32, u32)> {
+    const IDS: u32 = 65_536;
+    matches!(request.namespaces.user, Some(UserNamespace::Auto)).then(|| {
+        let number = u32::from_str_radix(id.get(..4).unwrap_or("0"), 16).unwrap_or(0) % 16_384;
+        ((1 << 30) + number * IDS, IDS)
+    })
+}
+
+/// Directories behind the request's mounts, in their order, and behind the image's volumes.
+#[derive(Debug, Default)]
+pub(crate) struct Volumes {
+    pub(crate) sources: Vec<Option<PathBuf>>,
+    pub(crate) of_image: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Engine {
+    /// Where a container's anonymous volumes lie.
+    pub(crate) fn anonymous_volumes(&self, id: &str) -> PathBuf {
+        self.dirs.volumes().join(format!("of-{id}"))
+    }
+
+    fn volumes(
+        &self,
+        request: &RunRequest,
+        source: &Source,
+        id: &str,
+    ) -> Result<Volumes, EngineError> {
+        let mut volumes = Volumes::default();
+        let layers: Vec<PathBuf> = source
+            .layers
+            .iter()
+            .map(|l| self.store.layers().tree(l))
+            .collect();
+        let mut anonymous = 0;
+        let mut next = |target: &Path| -> Result<PathBuf, EngineError> {
+            anonymous += 1;
+            let path = self
+                .anonymous_volumes(id)
+                .join(format!("{anonymous}/_data"));
+            crate::volume::make(&path, &layers, target)?;
+            Ok(path)
+        };
+        for mount in &request.storage.mounts {
+            volumes.sources.push(match &mount.source {
+                MountSource::Tmpfs(_) => None,
+                MountSource::Bind { path, create, .. } => {
+                    if *create && !path.exists() {
+                        std::fs::create_dir_all(path).map_err(|source| EngineError::HostPath {
+                            path: path.display().to_string(),
+                            source,
+                        })?;
+                    }
+                    stat(path)?;
+                    Some(path.clone())
+                }
+                MountSource::Volume { name: None, .. } => Some(next(&mount.target)?),
+                MountSource::Volume {
+                    name: Some(name),
+                    copy_image_content,
+                } => {
+                    let path = self.dirs.volumes().join(name).join("_data");
+                    if !path.exists() {
+                        let from: &[PathBuf] = if *copy_image_content { &layers } else { &[] };
+                        crate::volume::make(&path, from, &mount.target)?;
+                    }
+                    Some(path)
+                }
+            });
+        }
+        for target in &source.config.config.volumes {
+            let target = PathBuf::from(target);
+            let covered = request.storage.mounts.iter().any(|m| m.target == target);
+            if !covered && target.is_absolute() {
+                let path = next(&target)?;
+                volumes.of_image.push((target, path));
+            }
+        }
+        Ok(volumes)
+    }
+}
+
+/// Where a container's directories are; for those who have an id.
+impl Engine {
+    #[must_use]
+    pub fn container_dirs(&self, id: &str) -> Container {
+        self.dirs.container(id)
+    }
+}

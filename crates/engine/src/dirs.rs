@@ -1,0 +1,90 @@
+//! Where things lie: the state that survives a reboot, and what does not.
+
+use std::path::{Path, PathBuf};
+
+/// The two roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    /// State: images, containers, the database. `/var/lib/gamut`.
+    pub root: PathBuf,
+    /// Locks and sockets of what runs now. `/run/gamut`.
+    pub run_root: PathBuf,
+}
+
+impl Dirs {
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
+        Dirs {
+            root: root.into(),
+            run_root: run_root.into(),
+        }
+    }
+
+    #[must_use]
+    pub fn container(&self, id: &str) -> Container {
+        Container {
+            directory: self.root.join("containers").join(id),
+            run: self.run_root.join(id),
+        }
+    }
+
+    /// Compiled filters.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+}
+
+/// The directories of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub directory: PathBuf,
+    pub run: PathBuf,
+}
+
+impl Container {
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
+        self.directory.join("plan.json")
+    }
+
+    #[must_use]
+    pub fn status(&self) -> PathBuf {
+        self.directory.join("status.json")
+    }
+
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("container.log")
+    }
+
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("lock")
+    }
+
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// Another container of the same roots.
+    #[must_use]
+    pub fn sibling(&self, id: &str) -> Container {
+        Container {
+            directory: self.directory.with_file_name(id),
+            run: self.run.with_file_name(id),
+        }
+    }
+
+    /// The roots that this lies below.
+    #[must_use]
+    pub fn roots(&self) -> Option<(&Path, &Path)> {
+        Some((self.directory.parent()?.parent()?, self.run.parent()?))
+    }
+}

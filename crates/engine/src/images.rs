@@ -1,0 +1,147 @@
+//! Images: finding the one that a user means, listing, naming, removing.
+
+use gamut_spec::digest::Digest;
+use gamut_spec::image::ImageConfig;
+use gamut_spec::reference::Reference;
+use gamut_store::StoreError;
+use gamut_store::db::Image;
+use gamut_store::gc::{Force, ImageTarget, Removed};
+
+use crate::create::Source;
+use crate::engine::Engine;
+use crate::error::EngineError;
+
+/// An image with its names.
+#[derive(Debug, Clone)]
+pub struct ImageView {
+    pub image: Image,
+    /// Canonical references with a tag.
+    pub tags: Vec<String>,
+    /// Canonical references with a digest.
+    pub digests: Vec<String>,
+}
+
+impl Engine {
+    /// The image that a user means: a reference, a whole id or the beginning of one.
+    ///
+    /// # Errors
+    /// [`EngineError::NoImage`].
+    pub fn find_image(&self, named: &str) -> Result<Image, EngineError> {
+        let db = self.store.db();
+        if let Ok(id) = named.parse::<Digest>()
+            && let Some(image) = db.image(&id)?
+        {
+            return Ok(image);
+        }
+        if let Ok(reference) = named.parse::<Reference>()
+            && let Some(image) = db.image_by_reference(&canonical(&reference))?
+        {
+            return Ok(image);
+        }
+        let digits = named.strip_prefix("sha256:").unwrap_or(named);
+        if digits.len() >= 4
+            && let Some(image) = db.image_by_prefix(digits)?
+        {
+            return Ok(image);
+        }
+        Err(EngineError::NoImage(named.to_owned()))
+    }
+
+    /// What a container is made from.
+    ///
+    /// # Errors
+    /// [`EngineError::NoImage`], or what is damaged.
+    pub fn source(&self, named: &str) -> Result<Source, EngineError> {
+        let image = self.find_image(named)?;
+        let layers = self.store.image_layers(&image)?;
+        Ok(Source {
+            config: self.image_config(&image)?,
+            layers,
+            id: image.id,
+        })
+    }
+
+    /// # Errors
+    /// When the configuration is missing or damaged.
+    pub fn image_config(&self, image: &Image) -> Result<ImageConfig, EngineError> {
+        Ok(ImageConfig::parse(&self.image_config_bytes(image)?)?)
+    }
+
+    /// The configuration as it came from the registry.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn image_config_bytes(&self, image: &Image) -> Result<Vec<u8>, EngineError> {
+        Ok(self
+            .store
+            .blobs()
+            .read(&image.id)
+            .map_err(StoreError::from)?)
+    }
+
+    /// All images, the latest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn images(&self) -> Result<Vec<ImageView>, EngineError> {
+        let db = self.store.db();
+        db.images()?
+            .into_iter()
+            .map(|image| self.view_of(image))
+            .collect()
+    }
+
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn view_of(&self, image: Image) -> Result<ImageView, EngineError> {
+        let (tags, digests) = self.store.db().names(&image.id)?;
+        Ok(ImageView {
+            image,
+            tags,
+            digests,
+        })
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// [`EngineError::NoImage`], or a name that is none.
+    pub fn tag(&mut self, named: &str, name: &Reference) -> Result<(), EngineError> {
+        let image = self.find_image(named)?;
+        let name = canonical(name);
+        Ok(self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.tag(&name, &image.id))?)
+    }
+
+    /// Takes a name away, and the image with its last one.
+    ///
+    /// # Errors
+    /// A conflict while a container relies on it, unless forced.
+    pub fn remove_image(&mut self, named: &str, force: Force) -> Result<Vec<Removed>, EngineError> {
+        let image = self.find_image(named)?;
+        let reference = named.parse::<Reference>().ok().map(|r| canonical(&r));
+        let by_name = match &reference {
+            Some(name) if self.store.db().image_by_reference(name)?.is_some() => Some(name),
+            _ => None,
+        };
+        let target = match by_name {
+            Some(name) => ImageTarget::Reference(name),
+            None => ImageTarget::Id(&image.id),
+        };
+        Ok(self.store.remove_image(target, force)?)
+    }
+}
+
+/// As the database has names.
+pub(crate) fn canonical(reference: &Reference) -> String {
+    match reference.digest() {
+        Some(digest) => format!("{}@{digest}", reference.name()),
+        None => format!(
+            "{}:{}",
+            reference.name(),
+            reference.tag().unwrap_or("latest")
+        ),
+    }
+}

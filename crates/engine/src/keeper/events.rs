@@ -1,0 +1,229 @@
+//! The keeper's loop: what it waits for, and whom it calls.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+
+use gamut_plan::cell::Cell;
+use gamut_plan::launch::LaunchPlan;
+use gamut_plan::wire::Mark;
+use gamut_plan::{ProcessId, Status};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{Timespec, epoll::CreateFlags};
+use rustix::io::Errno;
+
+use super::connection::Connection;
+use super::launch::Cells;
+use super::log::Log;
+use super::network::Ports;
+use super::streams::Streams;
+use crate::dirs::Container;
+
+/// What a descriptor in the epoll set belongs to; packed into the 64 bits that epoll keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    Listener,
+    Connection(u32),
+    /// Standard output, standard error, or a terminal's master.
+    Output(u8),
+    /// The writing end of standard input.
+    Input,
+    Process(ProcessId),
+    Forwarder(u32),
+}
+
+impl Source {
+    fn to_data(self) -> EventData {
+        let (kind, number) = match self {
+            Source::Listener => (0u64, 0u32),
+            Source::Connection(id) => (1, id),
+            Source::Output(stream) => (2, u32::from(stream)),
+            Source::Input => (3, 0),
+            Source::Process(id) => (4, id),
+            Source::Forwarder(index) => (5, index),
+        };
+        EventData::new_u64(kind << 32 | u64::from(number))
+    }
+
+    fn from_data(data: EventData) -> Option<Source> {
+        let raw = data.u64();
+        let number = (raw & 0xffff_ffff) as u32;
+        match raw >> 32 {
+            0 => Some(Source::Listener),
+            1 => Some(Source::Connection(number)),
+            2 => Some(Source::Output(number as u8)),
+            3 => Some(Source::Input),
+            4 => Some(Source::Process(number)),
+            5 => Some(Source::Forwarder(number)),
+            _ => None,
+        }
+    }
+}
+
+/// The epoll set.
+#[derive(Debug)]
+pub(super) struct Poll(OwnedFd);
+
+impl Poll {
+    fn new() -> Result<Self, Errno> {
+        epoll::create(CreateFlags::CLOEXEC).map(Poll)
+    }
+
+    /// Waits for `flags` on `fd`, in place of what was waited for before.
+    pub(super) fn watch(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        match epoll::add(&self.0, fd.as_fd(), source.to_data(), flags) {
+            Err(Errno::EXIST) => epoll::modify(&self.0, fd.as_fd(), source.to_data(), flags),
+            other => other,
+        }
+    }
+
+    /// Stops waiting; one that was not waited for is fine.
+    pub(super) fn forget(&self, fd: impl AsFd) {
+        let _ = epoll::delete(&self.0, fd.as_fd());
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A running workload.
+pub(super) struct Workload {
+    pub(super) plan: LaunchPlan,
+    pub(super) cell: Box<dyn Cell>,
+    pub(super) streams: Streams,
+    pub(super) log: Log,
+    pub(super) ports: Ports,
+    pub(super) status: Status,
+    pub(super) dirs: Container,
+    /// Held for as long as this keeper lives: who can take it knows that the keeper is dead.
+    #[expect(dead_code, reason = "held for its lock, never read")]
+    pub(super) lock: OwnedFd,
+    pub(super) listener: OwnedFd,
+}
+
+/// A stop under way: when to kill, and who waits for the end.
+#[derive(Debug, Default)]
+pub(super) struct Stopping {
+    pub(super) kill_at_ns: Option<u64>,
+}
+
+/// The whole process.
+pub(super) struct Keeper {
+    pub(super) poll: Poll,
+    pub(super) cells: Cells,
+    pub(super) connections: BTreeMap<u32, Connection>,
+    pub(super) next_connection: u32,
+    pub(super) workload: Option<Workload>,
+    pub(super) stopping: Stopping,
+    pub(super) trace: Vec<Mark>,
+    pub(super) done: bool,
+}
+
+/// Nanoseconds on the monotonic clock, which all processes of the host share.
+pub(super) fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+impl Keeper {
+    pub(super) fn new(first: OwnedFd, cells: Cells) -> Result<Self, Errno> {
+        let mut keeper = Keeper {
+            poll: Poll::new()?,
+            cells,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            workload: None,
+            stopping: Stopping::default(),
+            trace: Vec::new(),
+            done: false,
+        };
+        keeper.mark("keeper is up");
+        keeper.admit(first)?;
+        Ok(keeper)
+    }
+
+    pub(super) fn mark(&mut self, phase: &str) {
+        self.trace.push(Mark {
+            phase: phase.to_owned(),
+            at_ns: now_ns(),
+        });
+    }
+
+    /// Loops until the workload has ended, or never came to be and nobody is left to ask for it.
+    pub(super) fn run(&mut self) -> ExitCode {
+        let mut events = Vec::with_capacity(16);
+        while !self.done {
+            events.clear();
+            let timeout = self
+                .stopping
+                .kill_at_ns
+                .map(|at| duration(at.saturating_sub(now_ns())));
+            match epoll::wait(
+                self.poll.as_fd(),
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return ExitCode::FAILURE,
+            }
+            self.kill_when_due();
+            for event in &events {
+                let (data, flags) = (event.data, event.flags);
+                if let Some(source) = Source::from_data(data) {
+                    self.on_event(source, flags);
+                }
+            }
+            if self.workload.is_none() && self.connections.is_empty() {
+                break;
+            }
+        }
+        ExitCode::SUCCESS
+    }
+
+    fn on_event(&mut self, source: Source, flags: EventFlags) {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Connection(id) => self.on_connection(id, flags),
+            Source::Output(stream) => self.on_output(stream),
+            Source::Input => self.on_input_writable(),
+            Source::Process(id) => self.on_process_end(id),
+            Source::Forwarder(index) => {
+                if let Some(workload) = &mut self.workload {
+                    workload.ports.on_ready(index);
+                }
+            }
+        }
+    }
+}
+
+fn duration(ns: u64) -> Timespec {
+    Timespec {
+        tv_sec: (ns / 1_000_000_000) as i64,
+        tv_nsec: (ns % 1_000_000_000) as i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_survive_epoll() {
+        for source in [
+            Source::Listener,
+            Source::Connection(u32::MAX),
+            Source::Output(2),
+            Source::Input,
+            Source::Process(7),
+            Source::Forwarder(3),
+        ] {
+            assert_eq!(Source::from_data(source.to_data()), Some(source));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Carrying out a plan: lock, record, hold, start, say so. State is written before the act it
+//! describes, and what a failed start made is taken back in the opposite order.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use gamut_plan::cell::{Cell, CellFds, Connect, StartError};
+use gamut_plan::launch::{LaunchPlan, Trace};
+use gamut_plan::wire::{Reply, SOCKET_NAME};
+use gamut_plan::{MAIN, Phase, Status};
+use gamut_spec::Fault;
+use oci_spec::runtime::{LinuxNamespaceBuilder, LinuxNamespaceType};
+use rustix::event::epoll::EventFlags;
+use rustix::fs::{Mode, OFlags};
+
+use super::events::{Keeper, Source, Workload};
+use super::log::Log;
+use super::network::{Connector, Ports};
+use super::streams::Streams;
+use crate::dirs::{Container, Dirs};
+use crate::record;
+
+/// What starts a plan at its level.
+pub type Cells = fn(&LaunchPlan, CellFds, &mut dyn Connect) -> Result<Box<dyn Cell>, StartError>;
+
+fn failed(step: &str, error: &dyn Fault) -> StartError {
+    StartError::Step {
+        step: step.into(),
+        reason: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+fn call_failed(step: &str, error: impl Into<std::io::Error>) -> StartError {
+    StartError::Step {
+        step: step.into(),
+        reason: error.into().to_string(),
+        hint: None,
+    }
+}
+
+impl Keeper {
+    /// Answers [`Reply::Started`] or [`Reply::StartFailed`].
+    pub(super) fn launch(&mut self, client: u32, root: &Path, run_root: &Path, id: &str) {
+        if self.workload.is_some() {
+            return self.reply(
+                client,
+                &Reply::Refused {
+                    reason: "this keeper has a workload".into(),
+                },
+            );
+        }
+        let dirs = Dirs::new(root, run_root).container(id);
+        match self.try_launch(&dirs) {
+            Ok(workload) => {
+                let status = &workload.status;
+                let trace = if workload.plan.trace == Trace::On {
+                    self.trace.clone()
+                } else {
+                    Vec::new()
+                };
+                let reply = Reply::Started {
+                    pid: status.pid,
+                    trace,
+                    warnings: status.warnings.clone(),
+                };
+                self.workload = Some(workload);
+                self.reply(client, &reply);
+                // A program may have ended, or written, before anybody watched: epoll says so now.
+                self.watch_workload();
+            }
+            Err(error) => self.reply(client, &Reply::StartFailed(error)),
+        }
+    }
+
+    fn try_launch(&mut self, dirs: &Container) -> Result<Workload, StartError> {
+        let mut plan = record::read_plan(dirs).map_err(|e| failed("read the plan", &e))?;
+        let lock = record::try_lock(dirs).map_err(|e| failed("lock the container", &e))?;
+        let lock = lock.ok_or_else(|| StartError::Conflict {
+            message: format!("the container {} is running already", plan.name),
+            hint: None,
+        })?;
+        let before = record::read_status(dirs).unwrap_or_default();
+        let mut status = Status {
+            phase: Phase::Starting,
+            keeper_pid: rustix::process::getpid().as_raw_nonzero().get(),
+            boot_id: record::boot_id(),
+            restarts: before.restarts,
+            ..Status::default()
+        };
+        record::write_status(dirs, &status).map_err(|e| failed("record the start", &e))?;
+        self.mark("plan read, start recorded");
+        match self.start_cell(&mut plan, dirs, lock, &mut status) {
+            Ok(workload) => Ok(workload),
+            Err(error) => {
+                let exit_code = exit_code_of(&error);
+                let failure = Status {
+                    phase: Phase::Failed,
+                    error: error.to_string(),
+                    exit_code,
+                    finished_at_ns: record::now_ns(),
+                    ..before
+                };
+                let _ = record::write_status(dirs, &failure);
+                remove_run_directory(dirs);
+                Err(error)
+            }
+        }
+    }
+
+    fn start_cell(
+        &mut self,
+        plan: &mut LaunchPlan,
+        dirs: &Container,
+        lock: OwnedFd,
+        status: &mut Status,
+    ) -> Result<Workload, StartError> {
+        let mut ports = Ports::hold(&plan.network)?;
+        let log = Log::open(&plan.log).map_err(|e| call_failed("open the log", e))?;
+        let (mut streams, fds) =
+            Streams::make(&plan.streams).map_err(|e| call_failed("make the pipes", e))?;
+        let run = rustix::fs::open(
+            dirs.run(),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|e| call_failed("open the run directory", e))?;
+        let listener = gamut_sys::socket::listen(run.as_fd(), SOCKET_NAME)
+            .map_err(|e| call_failed("make the control socket", e))?;
+        resolve_joins(plan, dirs)?;
+        self.mark("ports, pipes and socket are there");
+        let id = plan.id.clone();
+        let network = plan.network.clone();
+        let mut connector = Connector {
+            id: &id,
+            plan: &network,
+            ports: &mut ports,
+        };
+        let mut cell = (self.cells)(plan, fds, &mut connector)?;
+        self.mark("the program runs");
+        streams
+            .adopt(cell.take_terminal(MAIN))
+            .map_err(|e| call_failed("take the terminal", e))?;
+        status.phase = Phase::Running;
+        status.pid = cell.pid(MAIN);
+        status.started_at_ns = record::now_ns();
+        status.ports = ports.bindings();
+        status.warnings = cell.warnings();
+        let recorded =
+            record::write_status(dirs, status).map_err(|e| failed("record the start", &e));
+        let forwarded = recorded.and_then(|()| ports.forward(&plan.network));
+        if let Err(error) = forwarded {
+            let _ = cell.destroy();
+            ports.release(&status.ports);
+            return Err(error);
+        }
+        Ok(Workload {
+            plan: plan.clone(),
+            cell,
+            streams,
+            log,
+            ports,
+            status: status.clone(),
+            dirs: dirs.clone(),
+            lock,
+            listener,
+        })
+    }
+
+    fn watch_workload(&mut self) {
+        let Some(workload) = &self.workload else {
+            return;
+        };
+        let _ = self
+            .poll
+            .watch(&workload.listener, Source::Listener, EventFlags::IN);
+        for (which, output) in workload.streams.outputs.iter().enumerate() {
+            if let Some(output) = output {
+                let _ = self
+                    .poll
+                    .watch(output, Source::Output(which as u8), EventFlags::IN);
+            }
+        }
+        for (index, fd) in (0..).zip(workload.ports.fds()) {
+            let _ = self
+                .poll
+                .watch(fd, Source::Forwarder(index), EventFlags::IN);
+        }
+        if let Some(fd) = workload.cell.exit_fd(MAIN) {
+            let _ = self.poll.watch(fd, Source::Process(MAIN), EventFlags::IN);
+        }
+    }
+}
+
+/// Docker's: 127 for a program that is not there, 126 for one that cannot run, else 128.
+fn exit_code_of(error: &StartError) -> i32 {
+    match error {
+        StartError::ProgramNotFound { .. } => 127,
+        StartError::ProgramNotRunnable { .. } => 126,
+        _ => 128,
+    }
+}
+
+pub(super) fn remove_run_directory(dirs: &Container) {
+    let _ = std::fs::remove_file(dirs.run().join(SOCKET_NAME));
+    let _ = std::fs::remove_file(dirs.lock());
+    let _ = std::fs::remove_dir(dirs.run());
+}
+
+/// Finds the namespaces of other containers: paths that are good now, for this start.
+fn resolve_joins(plan: &mut LaunchPlan, dirs: &Container) -> Result<(), StartError> {
+    if plan.joins.is_empty() {
+        return Ok(());
+    }
+    let mut namespaces = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.namespaces().clone())
+        .unwrap_or_default();
+    for join in &plan.joins {
+        let other = dirs.sibling(&join.container);
+        let status =
+            record::read_status(&other).map_err(|e| failed("find the other container", &e))?;
+        if !status.is_live() || !record::is_kept(&other) {
+            return Err(StartError::Conflict {
+                message: format!(
+                    "the container {} whose namespace is to be joined does not run",
+                    join.container
+                ),
+                hint: Some("start it first".into()),
+            });
+        }
+        let file = match join.namespace {
+            LinuxNamespaceType::Pid => "pid",
+            LinuxNamespaceType::Uts => "uts",
+            LinuxNamespaceType::Ipc => "ipc",
+            LinuxNamespaceType::Network => "net",
+            LinuxNamespaceType::Cgroup => "cgroup",
+            LinuxNamespaceType::User => "user",
+            LinuxNamespaceType::Mount => "mnt",
+            LinuxNamespaceType::Time => "time",
+        };
+        let built = LinuxNamespaceBuilder::default()
+            .typ(join.namespace)
+            .path(format!("/proc/{}/ns/{file}", status.pid))
+            .build()
+            .map_err(|e| StartError::Step {
+                step: "draw a namespace".into(),
+                reason: e.to_string(),
+                hint: None,
+            })?;
+        namespaces.push(built);
+    }
+    if let Some(linux) = plan.spec.linux_mut() {
+        linux.set_namespaces(Some(namespaces));
+    }
+    Ok(())
+}

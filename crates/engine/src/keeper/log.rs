@@ -1,0 +1,238 @@
+//! The log: Docker's `json-file` form, one JSON object a line, rotated by size.
+//!
+//! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}`; a line longer
+//! than 16 KiB is split, and the pieces but the last lack their newline, as Docker does.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use gamut_plan::launch::LogPlan;
+use serde::Serialize;
+
+const MAX_LINE_BYTES: usize = 16 * 1024;
+
+/// An open log. What cannot be written (a full disk) is lost, never the workload's problem.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: Option<Open>,
+    /// The unfinished line of each stream.
+    partial: [Vec<u8>; 2],
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    path: PathBuf,
+    size_bytes: u64,
+    max_bytes: Option<u64>,
+    max_files: u32,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    log: &'a str,
+    stream: &'a str,
+    time: String,
+}
+
+impl Log {
+    pub(super) fn open(plan: &LogPlan) -> std::io::Result<Log> {
+        let file = match plan {
+            LogPlan::None => None,
+            LogPlan::JsonFile {
+                path,
+                max_bytes,
+                max_files,
+            } => {
+                let file = append(path)?;
+                let size_bytes = file.metadata()?.len();
+                Some(Open {
+                    file,
+                    path: path.clone(),
+                    size_bytes,
+                    max_bytes: *max_bytes,
+                    max_files: *max_files,
+                })
+            }
+        };
+        Ok(Log {
+            file,
+            partial: [Vec::new(), Vec::new()],
+        })
+    }
+
+    /// Takes a piece of a stream: 0 is standard output, 1 standard error.
+    pub(super) fn write(&mut self, which: u8, bytes: &[u8]) {
+        if self.file.is_none() {
+            return;
+        }
+        let index = usize::from(which.min(1));
+        let mut text = Vec::new();
+        let mut partial = std::mem::take(&mut self.partial[index]);
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            partial.extend_from_slice(piece);
+            while partial.len() > MAX_LINE_BYTES {
+                let rest = partial.split_off(MAX_LINE_BYTES);
+                encode(&mut text, index, &partial);
+                partial = rest;
+            }
+            if piece.ends_with(b"\n") {
+                encode(&mut text, index, &partial);
+                partial.clear();
+            }
+        }
+        // A line in the making keeps its memory only as long as it needs it.
+        if partial.is_empty() {
+            partial = Vec::new();
+        }
+        self.partial[index] = partial;
+        self.append(&text);
+    }
+
+    /// Writes unfinished lines.
+    pub(super) fn finish(&mut self) {
+        let mut text = Vec::new();
+        for index in 0..2 {
+            let partial = std::mem::take(&mut self.partial[index]);
+            if !partial.is_empty() {
+                encode(&mut text, index, &partial);
+            }
+        }
+        self.append(&text);
+    }
+
+    fn append(&mut self, text: &[u8]) {
+        let Some(open) = &mut self.file else { return };
+        if text.is_empty() {
+            return;
+        }
+        if open
+            .max_bytes
+            .is_some_and(|max| open.size_bytes > 0 && open.size_bytes + text.len() as u64 > max)
+        {
+            open.rotate();
+        }
+        if open.file.write_all(text).is_ok() {
+            open.size_bytes += text.len() as u64;
+        }
+    }
+}
+
+impl Open {
+    /// `log` → `log.1` → `log.2` …; with one file only, it starts anew.
+    fn rotate(&mut self) {
+        let numbered = |n: u32| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".{n}"));
+            PathBuf::from(name)
+        };
+        for n in (1..self.max_files.saturating_sub(1)).rev() {
+            let _ = std::fs::rename(numbered(n), numbered(n + 1));
+        }
+        let moved = if self.max_files > 1 {
+            std::fs::rename(&self.path, numbered(1))
+        } else {
+            std::fs::remove_file(&self.path)
+        };
+        if moved.is_ok()
+            && let Ok(file) = append(&self.path)
+        {
+            self.file = file;
+            self.size_bytes = 0;
+        }
+    }
+}
+
+fn append(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
+}
+
+fn encode(text: &mut Vec<u8>, index: usize, line: &[u8]) {
+    let line = Line {
+        log: &String::from_utf8_lossy(line),
+        stream: if index == 0 { "stdout" } else { "stderr" },
+        time: timestamp(),
+    };
+    // A Vec takes everything, and a Line has no map with odd keys.
+    if serde_json::to_writer(&mut *text, &line).is_ok() {
+        text.push(b'\n');
+    }
+}
+
+fn timestamp() -> String {
+    format!("{:.9}", jiff::Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(path: &Path) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
+    }
+
+    fn log_in(name: &str, max_bytes: Option<u64>, max_files: u32) -> (Log, PathBuf) {
+        let directory =
+            std::env::temp_dir().join(format!("gamut-log-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("log");
+        (
+            Log::open(&LogPlan::JsonFile {
+                path: path.clone(),
+                max_bytes,
+                max_files,
+            })
+            .unwrap(),
+            path,
+        )
+    }
+
+    #[test]
+    fn lines_are_put_together_and_long_ones_split() {
+        let (mut log, path) = log_in("lines", None, 1);
+        log.write(0, b"hel");
+        log.write(1, b"err\n");
+        log.write(0, b"lo\nworld");
+        log.write(0, &[b'x'; MAX_LINE_BYTES]);
+        log.write(0, b"\xff\n");
+        log.finish();
+        let lines = lines(&path);
+        let texts: Vec<_> = lines.iter().map(|l| l["log"].as_str().unwrap()).collect();
+        assert_eq!(texts[..2], ["err\n", "hello\n"]);
+        assert_eq!(texts[2].len(), MAX_LINE_BYTES);
+        assert!(texts[3].ends_with("\u{fffd}\n"));
+        assert_eq!(lines[0]["stream"], "stderr");
+        assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn files_are_rotated_and_the_oldest_goes() {
+        let (mut log, path) = log_in("rotate", Some(300), 3);
+        for n in 0..20 {
+            log.write(0, format!("line {n}\n").as_bytes());
+        }
+        let mut names: Vec<_> = std::fs::read_dir(path.parent().unwrap())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["log", "log.1", "log.2"]);
+        assert!(
+            lines(&path).last().unwrap()["log"]
+                .as_str()
+                .unwrap()
+                .contains("line 19")
+        );
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,217 @@
+//! The keeper's part of the network: the workload's place on its bridge, its published ports,
+//! and the forwarders for what the packet filter cannot lead (`::1`).
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use gamut_net::Network;
+use gamut_net::forward::Forwarder;
+use gamut_net::link::Inside;
+use gamut_net::ports::{self, PortError, Reserved};
+use gamut_net::publish::{self, Binding, HostPort, Publish};
+use gamut_net::subnet::{Subnet4, Subnet6};
+use gamut_net::{endpoint, link};
+use gamut_plan::cell::{Connect, StartError};
+use gamut_plan::launch::{Endpoint, NetworkPlan, PortBinding, Protocol, PublishedPort};
+use gamut_spec::Fault;
+
+/// What a workload has of the host's network; given back by [`Ports::release`].
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    held: Vec<Reserved>,
+    published: Option<Published>,
+    forwarders: Vec<Forwarder>,
+}
+
+#[derive(Debug)]
+struct Published {
+    network: Network,
+    id: String,
+    endpoint: Endpoint,
+}
+
+/// The network as the net room has it.
+pub(crate) fn network_of(endpoint: &Endpoint) -> Result<Network, StartError> {
+    let failed = |error: &dyn Fault| StartError::Step {
+        step: format!("use the network `{}`", endpoint.network),
+        reason: error.to_string(),
+        hint: error.hint(),
+    };
+    let ipv4 = Subnet4::new(endpoint.subnet4.0, endpoint.subnet4.1).map_err(|e| failed(&e))?;
+    let ipv6 = endpoint
+        .subnet6
+        .map(Subnet6::new)
+        .transpose()
+        .map_err(|e| failed(&e))?;
+    Ok(Network {
+        table: endpoint.table.clone(),
+        bridge: endpoint.bridge.clone(),
+        ipv4,
+        ipv6,
+        mtu: endpoint.mtu,
+    })
+}
+
+fn protocol(protocol: Protocol) -> publish::Protocol {
+    match protocol {
+        Protocol::Tcp => publish::Protocol::Tcp,
+        Protocol::Udp => publish::Protocol::Udp,
+    }
+}
+
+fn wanted(port: &PublishedPort) -> Publish {
+    Publish {
+        host_ip: port.host_address,
+        host_port: match port.host_ports {
+            None => HostPort::Ephemeral,
+            Some((first, last)) if first == last => HostPort::Fixed(first),
+            Some((first, last)) => HostPort::FirstFree(first..=last),
+        },
+        container_port: port.container_port,
+        protocol: protocol(port.protocol),
+    }
+}
+
+fn port_failed(error: &PortError) -> StartError {
+    StartError::Conflict {
+        message: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+impl Ports {
+    /// Binds every host port that the plan publishes, so that nobody else has it.
+    pub(super) fn hold(plan: &NetworkPlan) -> Result<Ports, StartError> {
+        let mut ports = Ports::default();
+        if let NetworkPlan::Bridge(endpoint) = plan {
+            for port in &endpoint.ports {
+                ports
+                    .held
+                    .extend(ports::reserve(&wanted(port)).map_err(|e| port_failed(&e))?);
+            }
+        }
+        Ok(ports)
+    }
+
+    /// The ports as they came to be.
+    pub(super) fn bindings(&self) -> Vec<PortBinding> {
+        let list = self.held.iter().map(|held| PortBinding {
+            protocol: match held.binding.protocol {
+                publish::Protocol::Tcp => Protocol::Tcp,
+                publish::Protocol::Udp => Protocol::Udp,
+            },
+            host: held.binding.host,
+            container_port: held.binding.container_port,
+        });
+        list.collect()
+    }
+
+    /// Turns the held sockets into forwarders: what reaches them was not led by the filter.
+    pub(super) fn forward(&mut self, plan: &NetworkPlan) -> Result<(), StartError> {
+        let NetworkPlan::Bridge(endpoint) = plan else {
+            return Ok(());
+        };
+        for held in std::mem::take(&mut self.held) {
+            let target = (endpoint.address4, held.binding.container_port).into();
+            let forwarder = Forwarder::new(held, target).map_err(|error| StartError::Step {
+                step: "forward the published ports".into(),
+                reason: error.to_string(),
+                hint: error.hint(),
+            })?;
+            self.forwarders.push(forwarder);
+        }
+        Ok(())
+    }
+
+    /// Descriptors that are readable when their forwarder has work.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.forwarders.iter().map(AsFd::as_fd)
+    }
+
+    pub(super) fn on_ready(&mut self, index: u32) {
+        if let Some(forwarder) = self.forwarders.get_mut(index as usize) {
+            // What fails for good is tried again at the next visit; there is nobody to tell.
+            let _ = forwarder.on_ready();
+        }
+    }
+
+    /// Takes the ports out of the packet filter and closes them.
+    pub(super) fn release(&mut self, bindings: &[PortBinding]) {
+        if let Some(Published {
+            network,
+            id,
+            endpoint,
+        }) = self.published.take()
+        {
+            let bindings = net_bindings(bindings);
+            // What stays is found by its owner's id at the next repair.
+            let closing = endpoint::unpublish(
+                &network,
+                &id,
+                &bindings,
+                endpoint.address4,
+                endpoint.address6,
+            );
+            // Its end takes the kernel milliseconds, which the end of this process takes anyway.
+            std::mem::forget(closing);
+        }
+        self.forwarders.clear();
+        self.held.clear();
+    }
+}
+
+fn net_bindings(bindings: &[PortBinding]) -> Vec<Binding> {
+    let list = bindings.iter().map(|one| Binding {
+        container_port: one.container_port,
+        protocol: protocol(one.protocol),
+        host: one.host,
+    });
+    list.collect()
+}
+
+/// Connects the workload when its namespace is there.
+pub(super) struct Connector<'a> {
+    pub(super) id: &'a str,
+    pub(super) plan: &'a NetworkPlan,
+    pub(super) ports: &'a mut Ports,
+}
+
+impl Connect for Connector<'_> {
+    fn connect(&mut self, netns: BorrowedFd<'_>) -> Result<(), StartError> {
+        let failed = |error: gamut_net::NetworkError| StartError::Step {
+            step: "connect the container's network".into(),
+            reason: error.to_string(),
+            hint: error.hint(),
+        };
+        let NetworkPlan::Bridge(place) = self.plan else {
+            return Inside::open(netns)
+                .and_then(|mut inside| inside.loopback_up())
+                .map_err(failed);
+        };
+        let network = network_of(place)?;
+        let mut ensured = network.ensure().map_err(failed)?;
+        let wanted = endpoint::Endpoint {
+            host_interface: link::host_interface(self.id),
+            mac: place.mac,
+            ipv4: place.address4,
+            ipv6: place.address6,
+        };
+        let attached = endpoint::attach(&mut ensured, netns, &wanted).map_err(failed)?;
+        let bindings = net_bindings(&self.ports.bindings());
+        if !bindings.is_empty() {
+            let id = self.id.to_owned();
+            let endpoint = Endpoint {
+                address6: attached.ipv6,
+                ..(**place).clone()
+            };
+            endpoint::publish(&mut ensured, &id, &bindings, place.address4, attached.ipv6)
+                .map_err(failed)?;
+            drop(ensured);
+            self.ports.published = Some(Published {
+                network,
+                id,
+                endpoint,
+            });
+        }
+        Ok(())
+    }
+}

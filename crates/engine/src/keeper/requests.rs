@@ -1,0 +1,217 @@
+//! What clients ask, one arm for each request.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use gamut_plan::cell::{CellError, CellFds};
+use gamut_plan::launch::ExecPlan;
+use gamut_plan::wire::{Reply, Request};
+use gamut_plan::{MAIN, Phase};
+use rustix::event::epoll::EventFlags;
+use rustix::termios::Winsize;
+
+use super::events::{Keeper, Source, Workload, now_ns};
+use crate::record;
+
+impl Keeper {
+    pub(super) fn on_request(&mut self, id: u32, request: Request, descriptors: Vec<OwnedFd>) {
+        match request {
+            Request::Launch {
+                root,
+                run_root,
+                id: container,
+            } => self.launch(id, &root, &run_root, &container),
+            Request::Attach { stdin } => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.attached = true;
+                    connection.gives_input = stdin;
+                }
+                self.reply(id, &Reply::Done);
+            }
+            Request::TakeRemoval => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.removes = true;
+                }
+                self.reply(id, &Reply::Done);
+            }
+            Request::Wait => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.waits_for = Some(connection.exec.unwrap_or(MAIN));
+                }
+            }
+            Request::Exec(plan) => self.exec(id, &plan, descriptors),
+            other => {
+                let reply = match &mut self.workload {
+                    Some(_) => self.on_workload_request(id, other),
+                    None => Some(Reply::Refused {
+                        reason: "nothing runs here".into(),
+                    }),
+                };
+                if let Some(reply) = reply {
+                    self.reply(id, &reply);
+                }
+            }
+        }
+    }
+
+    fn on_workload_request(&mut self, id: u32, request: Request) -> Option<Reply> {
+        let target = self
+            .connections
+            .get(&id)
+            .and_then(|c| c.exec)
+            .unwrap_or(MAIN);
+        let workload = self.workload.as_mut()?;
+        let done = |result: Result<(), CellError>| match result {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(error),
+        };
+        Some(match request {
+            Request::Resize { rows, columns } => {
+                if let Some(terminal) = workload.streams.terminal() {
+                    let size = Winsize {
+                        ws_row: rows,
+                        ws_col: columns,
+                        ws_xpixel: 0,
+                        ws_ypixel: 0,
+                    };
+                    let _ = rustix::termios::tcsetwinsize(terminal, size);
+                }
+                Reply::Done
+            }
+            Request::Signal { signal } => {
+                let result = workload.cell.signal(target, signal);
+                if signal == gamut_plan::signal::KILL {
+                    // A frozen process dies when it is thawed only.
+                    thaw(workload);
+                }
+                done(result)
+            }
+            Request::Stop { signal, timeout_s } => {
+                self.stop(id, signal, timeout_s);
+                return None;
+            }
+            Request::Stats => match workload.cell.stats() {
+                Ok(stats) => Reply::Stats(Box::new(stats)),
+                Err(error) => Reply::Failed(error),
+            },
+            Request::Update(limits) => done(workload.cell.update(&limits)),
+            Request::Pause => set_paused(workload, Phase::Paused),
+            Request::Resume => set_paused(workload, Phase::Running),
+            _ => Reply::Refused {
+                reason: "not now".into(),
+            },
+        })
+    }
+
+    /// Signals now; the answer is [`Reply::Exited`], at the latest after the kill.
+    fn stop(&mut self, id: u32, signal: Option<i32>, timeout_s: Option<Option<u32>>) {
+        let Some(workload) = &mut self.workload else {
+            return;
+        };
+        let signal = signal.unwrap_or(workload.plan.stop.signal);
+        let timeout_s = timeout_s.unwrap_or(workload.plan.stop.timeout_s);
+        thaw(workload);
+        let _ = workload.cell.signal(MAIN, signal);
+        if let Some(seconds) = timeout_s {
+            let at = now_ns() + u64::from(seconds) * 1_000_000_000;
+            let earlier = self.stopping.kill_at_ns.map_or(at, |known| known.min(at));
+            self.stopping.kill_at_ns = Some(earlier);
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.waits_for = Some(MAIN);
+        }
+    }
+
+    pub(super) fn kill_when_due(&mut self) {
+        if self.stopping.kill_at_ns.is_some_and(|at| at <= now_ns()) {
+            self.stopping.kill_at_ns = None;
+            if let Some(workload) = &mut self.workload {
+                let _ = workload.cell.signal(MAIN, gamut_plan::signal::KILL);
+                thaw(workload);
+            }
+        }
+    }
+
+    fn exec(&mut self, id: u32, plan: &ExecPlan, descriptors: Vec<OwnedFd>) {
+        let Some(workload) = &mut self.workload else {
+            return self.reply(
+                id,
+                &Reply::Refused {
+                    reason: "nothing runs here".into(),
+                },
+            );
+        };
+        if workload.status.phase == Phase::Paused {
+            return self.reply(
+                id,
+                &Reply::Refused {
+                    reason: "the container is paused".into(),
+                },
+            );
+        }
+        let mut streams = descriptors.into_iter();
+        let fds = CellFds {
+            stdin: streams.next(),
+            stdout: streams.next(),
+            stderr: streams.next(),
+        };
+        match workload.cell.exec(plan, fds) {
+            Err(error) => self.reply(id, &Reply::StartFailed(error)),
+            Ok(process) => {
+                let pid = workload.cell.pid(process);
+                let terminal = workload.cell.take_terminal(process);
+                if let Some(fd) = workload.cell.exit_fd(process) {
+                    let _ = self
+                        .poll
+                        .watch(fd, Source::Process(process), EventFlags::IN);
+                }
+                let reply = serde_json::to_vec(&Reply::ExecStarted { pid }).unwrap_or_default();
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
+                };
+                connection.exec = Some(process);
+                connection.waits_for = Some(process);
+                let master: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
+                if gamut_sys::socket::send(connection.socket.as_fd(), &[&reply], &master).is_err() {
+                    self.dismiss(id);
+                }
+            }
+        }
+    }
+}
+
+fn thaw(workload: &mut Workload) {
+    if workload.status.phase == Phase::Paused {
+        let _ = set_paused(workload, Phase::Running);
+    }
+}
+
+fn set_paused(workload: &mut Workload, phase: Phase) -> Reply {
+    if workload.status.phase == phase {
+        let word = if phase == Phase::Paused {
+            "paused already"
+        } else {
+            "not paused"
+        };
+        return Reply::Refused {
+            reason: format!("the container is {word}"),
+        };
+    }
+    let Some(freezer) = workload.cell.freezer() else {
+        return Reply::Refused {
+            reason: "this isolation level cannot pause".into(),
+        };
+    };
+    let result = if phase == Phase::Paused {
+        freezer.freeze()
+    } else {
+        freezer.thaw()
+    };
+    match result {
+        Ok(()) => {
+            workload.status.phase = phase;
+            let _ = record::write_status(&workload.dirs, &workload.status);
+            Reply::Done
+        }
+        Err(error) => Reply::Failed(error),
+    }
+}

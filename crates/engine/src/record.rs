@@ -1,0 +1,196 @@
+//! The two documents of a container's directory: the plan, written once, and the status, which
+//! only its keeper (or, once that is dead, a repair) replaces.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use gamut_plan::{LaunchPlan, Status};
+use gamut_spec::{Fault, Kind};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::dirs::Container;
+
+#[derive(Debug, Error)]
+pub enum RecordError {
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} is damaged: {source}", .path.display())]
+    Damaged {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("{} was written by another version of gamut (form {found})", .path.display())]
+    Version { path: PathBuf, found: u32 },
+}
+
+impl Fault for RecordError {
+    fn kind(&self) -> Kind {
+        match self {
+            RecordError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+                Kind::NotFound
+            }
+            RecordError::Read { .. } | RecordError::Write { .. } => Kind::Unavailable,
+            RecordError::Damaged { .. } | RecordError::Version { .. } => Kind::Conflict,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            RecordError::Write { source, .. } if source.kind() == ErrorKind::StorageFull => {
+                Some("free some disk space".into())
+            }
+            RecordError::Damaged { .. } | RecordError::Version { .. } => {
+                Some("remove the container with `gamut rm -f` and make it anew".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
+    let bytes = std::fs::read(path).map_err(|source| RecordError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&bytes).map_err(|source| RecordError::Damaged {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Replaces a document as one: a reader sees the old or the new one, whatever happens.
+fn replace<T: Serialize>(path: &Path, document: &T) -> Result<(), RecordError> {
+    let failed = |source| RecordError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    let temporary = path.with_extension("tmp");
+    let bytes = serde_json::to_vec(document).map_err(|e| failed(e.into()))?;
+    let written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(failed)
+}
+
+/// The plan of a container.
+///
+/// # Errors
+/// Missing, damaged, or of another form.
+pub fn read_plan(container: &Container) -> Result<LaunchPlan, RecordError> {
+    let path = container.plan();
+    let plan: LaunchPlan = read(&path)?;
+    if plan.version == LaunchPlan::VERSION {
+        Ok(plan)
+    } else {
+        Err(RecordError::Version {
+            path,
+            found: plan.version,
+        })
+    }
+}
+
+/// # Errors
+/// What the disk says.
+pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), RecordError> {
+    replace(&container.plan(), plan)
+}
+
+/// The status of a container; one that was never started has none and is [`Status::default`].
+///
+/// # Errors
+/// Unreadable or damaged.
+pub fn read_status(container: &Container) -> Result<Status, RecordError> {
+    match read(&container.status()) {
+        Err(RecordError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Ok(Status::default())
+        }
+        other => other,
+    }
+}
+
+/// # Errors
+/// What the disk says.
+pub fn write_status(container: &Container, status: &Status) -> Result<(), RecordError> {
+    replace(&container.status(), status)
+}
+
+/// The right to be a container's keeper, held as a file lock (flock(2)): it ends with the process
+/// that holds it, however that ends, and cannot be mistaken for another's as a pid can.
+///
+/// # Errors
+/// `None` if somebody holds it.
+pub fn try_lock(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
+    let path = container.lock();
+    let file = std::fs::create_dir_all(container.run())
+        .and_then(|()| {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+        })
+        .map_err(|source| RecordError::Write {
+            path: path.clone(),
+            source,
+        })?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file.into())),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(RecordError::Write {
+            path,
+            source: errno.into(),
+        }),
+    }
+}
+
+/// Whether a keeper is alive.
+#[must_use]
+pub fn is_kept(container: &Container) -> bool {
+    let Ok(file) = File::open(container.lock()) else {
+        return false;
+    };
+    // Shared: two who ask at once do not take each other for a keeper.
+    matches!(
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared),
+        Err(Errno::AGAIN)
+    )
+}
+
+/// This boot's id; process ids of another boot mean nothing.
+#[must_use]
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// The time now, nanoseconds since the epoch.
+#[must_use]
+pub fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}

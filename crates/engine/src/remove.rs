@@ -1,0 +1,67 @@
+//! Removing containers. The lock says that no keeper lives, the row decides between two who
+//! remove at once, and each step is fine with having been done.
+
+use gamut_plan::signal;
+
+use crate::client::{Client, ClientError};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::record;
+use crate::start::Force;
+
+impl Engine {
+    /// Removes a container with its root, its log and its anonymous volumes; returns its id.
+    ///
+    /// # Errors
+    /// [`EngineError::Running`] without [`Force::Yes`]; not found, also when another was quicker.
+    pub fn remove(&mut self, named: &str, force: Force) -> Result<String, EngineError> {
+        let row = self.store.db().container(named)?;
+        let dirs = self.dirs.container(&row.id);
+        if record::is_kept(&dirs) {
+            if force == Force::No {
+                return Err(EngineError::Running { name: row.name });
+            }
+            kill(&dirs)?;
+        }
+        let Some(lock) = record::try_lock(&dirs)? else {
+            return Err(EngineError::Busy { name: row.name });
+        };
+        self.clear_host(&row.id);
+        let removed = self
+            .store
+            .db_mut()
+            .write(|transaction| transaction.remove_container(&row.id))?;
+        // Row first: from here on the directory is a leftover, whoever removes it.
+        let directory = self.store.remove_container_directory(&row.id);
+        let _ = std::fs::remove_dir_all(self.anonymous_volumes(&row.id));
+        let _ = std::fs::remove_file(dirs.lock());
+        let _ = std::fs::remove_dir_all(dirs.run());
+        drop(lock);
+        directory?;
+        if removed {
+            Ok(row.id)
+        } else {
+            Err(EngineError::NoContainer(named.to_owned()))
+        }
+    }
+}
+
+/// Kills a workload and waits until its keeper is gone.
+fn kill(dirs: &crate::dirs::Container) -> Result<(), EngineError> {
+    let killed = Client::connect(dirs).and_then(|mut client| {
+        client.send_signal(signal::KILL)?;
+        client.wait()
+    });
+    match killed {
+        Ok(_) | Err(ClientError::NotRunning | ClientError::Gone) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // It has said so; letting go of the lock is its last act.
+    for _ in 0..500 {
+        if !record::is_kept(dirs) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Starting what has been made, and the few other things that are done to a container by name.
+
+use gamut_plan::Status;
+use gamut_plan::cell::Exit;
+use gamut_store::db;
+
+use crate::client::{Client, ClientError, Started};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::record;
+
+/// A container as its row and its keeper tell it.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub row: db::Container,
+    pub status: Status,
+}
+
+impl Engine {
+    /// The container that a user means, with its status now. A dead keeper's is put right first.
+    ///
+    /// # Errors
+    /// [`gamut_spec::Kind::NotFound`].
+    pub fn container(&mut self, named: &str) -> Result<View, EngineError> {
+        let row = self.store.db().container(named)?;
+        let status = self.settle(&row)?;
+        Ok(View { row, status })
+    }
+
+    /// The id of the container that a user means.
+    ///
+    /// # Errors
+    /// [`gamut_spec::Kind::NotFound`].
+    pub fn container_id(&self, named: &str) -> Result<String, EngineError> {
+        Ok(self.store.db().container(named)?.id)
+    }
+
+    /// All containers, the latest first; what a dead keeper left is put right on the way.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn containers(&mut self) -> Result<Vec<View>, EngineError> {
+        let mut views = Vec::new();
+        for row in self.store.db().containers()? {
+            let status = self.settle(&row)?;
+            // `--rm`, and its end was never seen by anybody who could remove it.
+            if row.auto_remove && !status.is_live() && status.phase != gamut_plan::Phase::Created {
+                match self.remove(&row.id, Force::No) {
+                    Ok(_) => continue,
+                    Err(error) if error_is_not_found(&error) => continue,
+                    Err(_) => {}
+                }
+            }
+            views.push(View { row, status });
+        }
+        Ok(views)
+    }
+
+    /// Starts a made or stopped container by `keeper`, a connection to a keeper without work
+    /// ([`Client::spawn`]).
+    ///
+    /// # Errors
+    /// [`ClientError::Start`] with what failed.
+    pub fn start(&self, id: &str, keeper: &mut Client) -> Result<Started, ClientError> {
+        keeper.launch(&self.dirs, id)
+    }
+
+    /// A connection to the keeper of a running container.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`].
+    pub fn connect(&self, id: &str) -> Result<Client, ClientError> {
+        Client::connect(&self.dirs.container(id))
+    }
+
+    /// Stops a container; one that does not run is fine.
+    ///
+    /// # Errors
+    /// When its keeper cannot be spoken to.
+    pub fn stop(
+        &self,
+        id: &str,
+        signal: Option<i32>,
+        timeout_s: Option<Option<u32>>,
+    ) -> Result<(), EngineError> {
+        match self
+            .connect(id)
+            .and_then(|mut client| client.stop(signal, timeout_s))
+        {
+            Ok(_) | Err(ClientError::NotRunning | ClientError::Gone) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for the end of a container and says how it ended, if it has not long since.
+    ///
+    /// # Errors
+    /// When neither its keeper nor its status can be asked.
+    pub fn wait(&mut self, named: &str) -> Result<Exit, EngineError> {
+        let view = self.container(named)?;
+        if view.status.is_live() {
+            match self
+                .connect(&view.row.id)
+                .and_then(|mut client| client.wait())
+            {
+                Ok(exit) => return Ok(exit),
+                Err(ClientError::NotRunning | ClientError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let status = record::read_status(&self.dirs.container(&view.row.id))?;
+        Ok(Exit {
+            code: status.exit_code,
+            signal: None,
+        })
+    }
+}
+
+pub(crate) fn error_is_not_found(error: &EngineError) -> bool {
+    gamut_spec::Fault::kind(error) == gamut_spec::Kind::NotFound
+}
+
+/// Whether a running container is killed for the purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    No,
+    Yes,
+}

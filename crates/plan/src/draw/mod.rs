@@ -1,0 +1,302 @@
+//! Drawing the plan: the request, the image's configuration, the root file system and the host's
+//! facts become one [`LaunchPlan`]. All defaults are decided here, and nothing is read or
+//! written: the same drawing twice is the same plan.
+
+mod mounts;
+mod namespaces;
+mod process;
+mod resources;
+mod security;
+
+use std::path::PathBuf;
+
+use gamut_spec::image::ImageConfig;
+use gamut_spec::{Fault, Kind};
+use oci_spec::runtime::{LinuxBuilder, RootBuilder, SpecBuilder};
+use thiserror::Error;
+
+use crate::caps::CapsError;
+use crate::host::HostFacts;
+use crate::launch::{
+    FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, Stdin, StopPlan, StreamsPlan,
+    Terminal, Trace,
+};
+use crate::level::Level;
+use crate::request::{AfterExit, LogConfig, RunRequest, StopTimeout};
+
+/// What the drawing is made from. Everything that had to be looked up was, by the engine.
+#[derive(Debug)]
+pub struct Drawing<'a> {
+    pub id: &'a str,
+    pub name: &'a str,
+    pub level: Level,
+    pub request: &'a RunRequest,
+    pub image: &'a ImageConfig,
+    pub host: &'a HostFacts,
+    /// The cgroup below which the container's own is made.
+    pub cgroup_parent: &'a str,
+    pub root: RootPlan,
+    pub network: NetworkPlan,
+    pub files: FilesPlan,
+    /// The directory behind each mount of the request, in its order; `None` for a tmpfs.
+    pub mount_sources: Vec<Option<PathBuf>>,
+    /// The image's volumes that no mount of the request covers: path inside, directory on the host.
+    pub image_volumes: Vec<(PathBuf, PathBuf)>,
+    /// The nodes behind the request's devices.
+    pub devices: Vec<DeviceNode>,
+    /// Numbers of the block devices that the request throttles, by their path.
+    pub block_devices: Vec<(PathBuf, u32, u32)>,
+    /// First host id and length of the range for `--userns auto`.
+    pub user_range: Option<(u32, u32)>,
+    pub terminal_size: Option<(u16, u16)>,
+    pub log_path: PathBuf,
+    pub trace: Trace,
+}
+
+/// A device of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// Path inside the container.
+    pub path: PathBuf,
+    pub kind: DeviceKind,
+    pub major: u32,
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Of `r`, `w`, `m`.
+    pub access: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    Block,
+    Character,
+}
+
+/// A request that cannot be drawn.
+#[derive(Debug, Error)]
+pub enum DrawError {
+    #[error("the image names no command, and none was given")]
+    NoCommand,
+    #[error(
+        "the memory limit of {bytes} bytes is below the least that a container can run with, {} bytes",
+        MINIMUM_MEMORY_BYTES
+    )]
+    TooLittleMemory { bytes: u64 },
+    #[error(
+        "the limit of memory and swap together ({total} bytes) is below the memory limit ({memory} bytes)"
+    )]
+    SwapBelowMemory { total: u64, memory: u64 },
+    #[error("a limit of swap was given without one of memory")]
+    SwapWithoutMemory,
+    #[error(
+        "the memory reservation of {reservation} bytes is above the memory limit of {limit} bytes"
+    )]
+    ReservationAboveLimit { reservation: u64, limit: u64 },
+    #[error("the pids limit of {limit} leaves no room for the first process")]
+    TooFewProcesses { limit: u64 },
+    #[error("{0}")]
+    Capability(#[from] CapsError),
+    #[error("the working directory `{0}` is not an absolute path")]
+    RelativeWorkdir(String),
+    #[error("the image's stop signal `{0}` is no signal")]
+    StopSignal(String),
+    #[error("the sysctl `{name}` belongs to {namespace}, which this container shares")]
+    SharedSysctl {
+        name: String,
+        namespace: &'static str,
+    },
+    #[error("the sysctl `{0}` is not one of a namespace")]
+    HostSysctl(String),
+    #[error("`{flag}` cannot be combined with {what}")]
+    Contradiction {
+        flag: &'static str,
+        what: &'static str,
+    },
+    #[error("the runtime specification cannot be written: {0}")]
+    Spec(#[from] oci_spec::OciSpecError),
+}
+
+/// Docker's: below it the first process is killed before it says why.
+pub const MINIMUM_MEMORY_BYTES: u64 = 6 * 1024 * 1024;
+
+impl Fault for DrawError {
+    fn kind(&self) -> Kind {
+        match self {
+            DrawError::Spec(_) => Kind::Bug,
+            _ => Kind::Invalid,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            DrawError::NoCommand => "give a command after the image".into(),
+            DrawError::TooLittleMemory { .. } => "give `--memory 6m` or more".into(),
+            DrawError::SwapBelowMemory { .. } => {
+                "`--memory-swap` is memory plus swap; give at least the value of `--memory`, or -1"
+                    .into()
+            }
+            DrawError::SwapWithoutMemory => "give `--memory` too".into(),
+            DrawError::ReservationAboveLimit { .. } => {
+                "give a `--memory-reservation` below `--memory`".into()
+            }
+            DrawError::TooFewProcesses { .. } => "give `--pids-limit` 1 or more, or -1".into(),
+            DrawError::Capability(error) => return error.hint(),
+            DrawError::RelativeWorkdir(_) => "give an absolute path to `--workdir`".into(),
+            DrawError::SharedSysctl { .. } => {
+                "give the container a namespace of its own, or set it on the host".into()
+            }
+            DrawError::HostSysctl(_) => {
+                "only kernel.*, fs.mqueue.* and net.* settings are kept per namespace".into()
+            }
+            DrawError::StopSignal(_) => "give `--stop-signal`".into(),
+            DrawError::Contradiction { .. } => "leave one of them out".into(),
+            DrawError::Spec(_) => return None,
+        })
+    }
+}
+
+/// A plan, and what the user should know about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn {
+    pub plan: LaunchPlan,
+    pub warnings: Vec<String>,
+}
+
+/// Draws the plan.
+///
+/// # Errors
+/// [`DrawError`]: the request contradicts itself, or asks for what no host can give.
+pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
+    let mut warnings = Vec::new();
+    let request = drawing.request;
+    let security = security::draw(&drawing, &mut warnings)?;
+    let process = process::draw(&drawing, &security)?;
+    let namespaces = namespaces::draw(&drawing)?;
+    let resources = resources::draw(&drawing, &security, &mut warnings)?;
+    let mut linux = LinuxBuilder::default()
+        .namespaces(namespaces.create)
+        .resources(resources)
+        .cgroups_path(PathBuf::from(format!(
+            "{}/{}",
+            drawing.cgroup_parent, drawing.id
+        )))
+        .masked_paths(security.masked_paths.clone())
+        .readonly_paths(security.readonly_paths.clone())
+        .devices(security::device_nodes(&drawing))
+        .sysctl(namespaces.sysctls);
+    if let Some(maps) = namespaces.maps {
+        linux = linux.uid_mappings(maps.clone()).gid_mappings(maps);
+    }
+    if let Some(offsets) = namespaces.time_offsets {
+        linux = linux.time_offsets(offsets);
+    }
+    let root = RootBuilder::default()
+        .path("rootfs")
+        .readonly(request.storage.read_only_root)
+        .build()?;
+    let mut spec = SpecBuilder::default()
+        .version("1.2.1")
+        .root(root)
+        .mounts(mounts::draw(&drawing)?)
+        .process(process)
+        .linux(linux.build()?)
+        .annotations(
+            request
+                .annotations
+                .clone()
+                .into_iter()
+                .collect::<std::collections::HashMap<_, _>>(),
+        );
+    if let Some(hostname) = namespaces.hostname {
+        spec = spec.hostname(hostname);
+    }
+    if let Some(domainname) = &request.namespaces.domainname {
+        spec = spec.domainname(domainname.clone());
+    }
+    let plan = LaunchPlan {
+        version: LaunchPlan::VERSION,
+        id: drawing.id.to_owned(),
+        name: drawing.name.to_owned(),
+        image: request.image.clone(),
+        level: drawing.level,
+        spec: spec.build()?,
+        user: process::user(&drawing),
+        stop: stop(&drawing)?,
+        streams: streams(&drawing),
+        log: log(&drawing),
+        removal: removal(request),
+        seccomp: security.seccomp,
+        joins: namespaces.joins,
+        root: drawing.root,
+        network: drawing.network,
+        files: drawing.files,
+        trace: drawing.trace,
+    };
+    Ok(Drawn { plan, warnings })
+}
+
+fn stop(drawing: &Drawing<'_>) -> Result<StopPlan, DrawError> {
+    const DEFAULT_TIMEOUT_S: u32 = 10;
+    let asked = &drawing.request.process;
+    let image = &drawing.image.config;
+    let signal = match (
+        &asked.stop_signal,
+        image.stop_signal.as_deref().filter(|s| !s.is_empty()),
+    ) {
+        (Some(signal), _) => i32::from(signal.0),
+        (None, Some(name)) => {
+            crate::signal::number(name).ok_or_else(|| DrawError::StopSignal(name.to_owned()))?
+        }
+        (None, None) => crate::signal::TERM,
+    };
+    let timeout_s = match asked.stop_timeout {
+        Some(StopTimeout::Seconds(s)) => Some(s),
+        Some(StopTimeout::Forever) => None,
+        None => match image.stop_timeout {
+            Some(s) if s < 0 => None,
+            Some(s) => u32::try_from(s).ok(),
+            None => Some(DEFAULT_TIMEOUT_S),
+        },
+    };
+    Ok(StopPlan { signal, timeout_s })
+}
+
+fn streams(drawing: &Drawing<'_>) -> StreamsPlan {
+    let asked = &drawing.request.process;
+    let stdin = match (asked.stdin_open, asked.stdin_once) {
+        (false, _) => Stdin::Closed,
+        (true, true) => Stdin::OpenOnce,
+        (true, false) => Stdin::Open,
+    };
+    let (rows, columns) = drawing.terminal_size.unwrap_or((0, 0));
+    let terminal = if asked.tty {
+        Terminal::Pty { rows, columns }
+    } else {
+        Terminal::None
+    };
+    StreamsPlan { stdin, terminal }
+}
+
+fn log(drawing: &Drawing<'_>) -> LogPlan {
+    match drawing.request.logs {
+        LogConfig::None => LogPlan::None,
+        LogConfig::JsonFile {
+            max_size_bytes,
+            max_files,
+        } => LogPlan::JsonFile {
+            path: drawing.log_path.clone(),
+            max_bytes: max_size_bytes,
+            max_files: max_files.max(1),
+        },
+    }
+}
+
+fn removal(request: &RunRequest) -> Removal {
+    match request.after_exit {
+        AfterExit::Keep => Removal::Keep,
+        AfterExit::Remove => Removal::OnExit,
+    }
+}

@@ -1,0 +1,171 @@
+//! Which namespaces are new, which are others', and what is set in them.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::{
+    LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxTimeOffset, LinuxTimeOffsetBuilder,
+};
+
+use super::{DrawError, Drawing, security};
+use crate::launch::{Join, NetworkPlan};
+use crate::request::{IpcNamespace, Sharing, TimeOffsets, UserNamespace};
+
+pub(super) struct Namespaces {
+    pub(super) create: Vec<LinuxNamespace>,
+    pub(super) joins: Vec<Join>,
+    pub(super) maps: Option<Vec<LinuxIdMapping>>,
+    pub(super) time_offsets: Option<HashMap<String, LinuxTimeOffset>>,
+    pub(super) hostname: Option<String>,
+    pub(super) sysctls: HashMap<String, String>,
+}
+
+pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Namespaces, DrawError> {
+    let asked = &drawing.request.namespaces;
+    let mut kinds = vec![LinuxNamespaceType::Mount];
+    let mut joins = Vec::new();
+    let mut share = |kind: LinuxNamespaceType, sharing: Option<&Sharing>| match sharing {
+        None | Some(Sharing::Private) => kinds.push(kind),
+        Some(Sharing::Host) => {}
+        Some(Sharing::Container(id)) => joins.push(Join {
+            namespace: kind,
+            container: id.clone(),
+        }),
+    };
+    share(LinuxNamespaceType::Pid, asked.pid.as_ref());
+    share(LinuxNamespaceType::Uts, uts(drawing).as_ref());
+    share(LinuxNamespaceType::Cgroup, cgroup(drawing).as_ref());
+    let ipc = match &asked.ipc {
+        None | Some(IpcNamespace::Private | IpcNamespace::Shareable | IpcNamespace::None) => {
+            Sharing::Private
+        }
+        Some(IpcNamespace::Host) => Sharing::Host,
+        Some(IpcNamespace::Container(id)) => Sharing::Container(id.clone()),
+    };
+    share(LinuxNamespaceType::Ipc, Some(&ipc));
+    let network = match &drawing.network {
+        NetworkPlan::Host => Sharing::Host,
+        NetworkPlan::Container(id) => Sharing::Container(id.clone()),
+        NetworkPlan::None | NetworkPlan::Bridge(_) => Sharing::Private,
+    };
+    share(LinuxNamespaceType::Network, Some(&network));
+    if security::own_users(drawing) {
+        kinds.push(LinuxNamespaceType::User);
+    }
+    let time_offsets = asked.time.as_ref().map(offsets).transpose()?;
+    if time_offsets.is_some() {
+        kinds.push(LinuxNamespaceType::Time);
+    }
+    let own_network = network == Sharing::Private;
+    Ok(Namespaces {
+        create: kinds
+            .into_iter()
+            .map(|k| LinuxNamespaceBuilder::default().typ(k).build())
+            .collect::<Result<_, _>>()?,
+        joins,
+        maps: maps(drawing)?,
+        time_offsets,
+        hostname: hostname(drawing),
+        sysctls: sysctls(drawing, own_network, ipc == Sharing::Private)?,
+    })
+}
+
+/// `--network host` shares the host's name too, unless one was given.
+fn uts(drawing: &Drawing<'_>) -> Option<Sharing> {
+    drawing.request.namespaces.uts.clone()
+}
+
+/// A privileged container on v1 sees the host's tree, as in Docker; on its own otherwise.
+fn cgroup(drawing: &Drawing<'_>) -> Option<Sharing> {
+    drawing.request.namespaces.cgroup.clone()
+}
+
+/// What the container is called; `None` where it shares another's name.
+pub(super) fn hostname(drawing: &Drawing<'_>) -> Option<String> {
+    let asked = &drawing.request.namespaces;
+    match (&asked.uts, &asked.hostname) {
+        (Some(Sharing::Host | Sharing::Container(_)), _) => None,
+        (_, Some(name)) => Some(name.clone()),
+        (_, None) if matches!(drawing.network, NetworkPlan::Host) => {
+            Some(drawing.host.hostname.clone())
+        }
+        (_, None) => Some(drawing.id.chars().take(12).collect()),
+    }
+}
+
+fn maps(drawing: &Drawing<'_>) -> Result<Option<Vec<LinuxIdMapping>>, DrawError> {
+    let (host, size) = match drawing.request.namespaces.user {
+        Some(UserNamespace::Auto) => drawing.user_range.unwrap_or((0, u32::MAX)),
+        // All ids but the last, which means "no id".
+        Some(UserNamespace::Private) => (0, u32::MAX),
+        Some(UserNamespace::Host) | None => return Ok(None),
+    };
+    let map = LinuxIdMappingBuilder::default()
+        .container_id(0u32)
+        .host_id(host)
+        .size(size)
+        .build()?;
+    Ok(Some(vec![map]))
+}
+
+fn offsets(asked: &TimeOffsets) -> Result<HashMap<String, LinuxTimeOffset>, DrawError> {
+    let split = |ns: i64| {
+        LinuxTimeOffsetBuilder::default()
+            .secs(ns.div_euclid(1_000_000_000))
+            .nanosecs(ns.rem_euclid(1_000_000_000) as u32)
+            .build()
+    };
+    Ok(HashMap::from([
+        ("monotonic".to_owned(), split(asked.monotonic_ns)?),
+        ("boottime".to_owned(), split(asked.boottime_ns)?),
+    ]))
+}
+
+/// Which namespace keeps a setting; sysctl(8) names with dots.
+fn sysctls(
+    drawing: &Drawing<'_>,
+    own_network: bool,
+    own_ipc: bool,
+) -> Result<HashMap<String, String>, DrawError> {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let mut list = HashMap::new();
+    if own_network && !security::own_users(drawing) {
+        // Docker's: a container's port 80 needs no privilege, nor does its ping.
+        list.insert(
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        );
+        list.insert(
+            "net.ipv4.ping_group_range".to_owned(),
+            "0 2147483647".to_owned(),
+        );
+    }
+    for (name, value) in &drawing.request.namespaces.sysctls {
+        let shared = |namespace| DrawError::SharedSysctl {
+            name: name.clone(),
+            namespace,
+        };
+        if name.starts_with("net.") {
+            if !own_network {
+                return Err(shared("the network namespace"));
+            }
+        } else if IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
+            if !own_ipc {
+                return Err(shared("the ipc namespace"));
+            }
+        } else if name != "kernel.domainname" && name != "kernel.hostname" {
+            return Err(DrawError::HostSysctl(name.clone()));
+        }
+        list.insert(name.clone(), value.clone());
+    }
+    Ok(list)
+}

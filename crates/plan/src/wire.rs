@@ -1,0 +1,102 @@
+//! What the keeper is told and what it answers, over its packet socket (SOCK_SEQPACKET).
+//!
+//! Every packet's first byte says what it is: `{` opens a JSON [`Request`] or [`Reply`]; one of
+//! the [`stream`] tags opens a piece of a stream. After [`Request::Attach`] both kinds are mixed.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cell::{CellError, Exit, Limits, StartError};
+use crate::launch::ExecPlan;
+use crate::stats::Stats;
+
+/// The longest packet.
+pub const MAX_PACKET_BYTES: usize = 64 * 1024;
+
+/// The name of the keeper's socket in the container's run directory.
+pub const SOCKET_NAME: &str = "ctl";
+
+/// First bytes of packets that carry a piece of a stream.
+pub mod stream {
+    pub const STDIN: u8 = 0;
+    pub const STDOUT: u8 = 1;
+    pub const STDERR: u8 = 2;
+    /// The client's standard input has ended.
+    pub const STDIN_END: u8 = 3;
+    /// The longest payload.
+    pub const MAX_BYTES: usize = 32 * 1024;
+}
+
+/// What a client asks of a keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Carry out `plan.json` of the container's directory. Only on the keeper's first connection.
+    Launch {
+        root: PathBuf,
+        run_root: PathBuf,
+        id: String,
+    },
+    /// From now on send output here, and take input if `stdin`.
+    Attach {
+        stdin: bool,
+    },
+    Resize {
+        rows: u16,
+        columns: u16,
+    },
+    /// Start a further process. Carries its three streams as descriptors, or none with a terminal.
+    Exec(Box<ExecPlan>),
+    /// Tell when the exec'd process of this connection, or the main one, ends.
+    Wait,
+    Signal {
+        signal: i32,
+    },
+    /// Signal, wait, kill. `None`: as planned.
+    Stop {
+        signal: Option<i32>,
+        timeout_s: Option<Option<u32>>,
+    },
+    Stats,
+    Update(Box<Limits>),
+    Pause,
+    Resume,
+    /// The client removes the container when it has ended: the keeper need not.
+    TakeRemoval,
+}
+
+/// What a keeper answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Done,
+    /// The main process runs.
+    Started {
+        pid: i32,
+        trace: Vec<Mark>,
+        warnings: Vec<String>,
+    },
+    StartFailed(StartError),
+    /// The exec'd process runs; its terminal's master comes as a descriptor.
+    ExecStarted {
+        pid: i32,
+    },
+    Exited {
+        exit: Exit,
+        oom_killed: bool,
+    },
+    Stats(Box<Stats>),
+    Failed(CellError),
+    /// The request makes no sense now.
+    Refused {
+        reason: String,
+    },
+}
+
+/// A phase of a start, and when it was over: nanoseconds on the monotonic clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub phase: String,
+    pub at_ns: u64,
+}

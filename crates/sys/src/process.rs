@@ -1,0 +1,242 @@
+//! Making a process in new namespaces, and turning it into a program.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::mount::last_errno;
+
+/// Namespaces to create, `CLONE_NEW*` of clone(2).
+pub mod namespace {
+    pub const TIME: u64 = libc::CLONE_NEWTIME as u64;
+    pub const MOUNT: u64 = libc::CLONE_NEWNS as u64;
+    pub const CGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+    pub const UTS: u64 = libc::CLONE_NEWUTS as u64;
+    pub const IPC: u64 = libc::CLONE_NEWIPC as u64;
+    pub const USER: u64 = libc::CLONE_NEWUSER as u64;
+    pub const PID: u64 = libc::CLONE_NEWPID as u64;
+    pub const NET: u64 = libc::CLONE_NEWNET as u64;
+}
+
+/// Which side of a [`clone3`] the caller is on.
+#[derive(Debug)]
+pub enum Side {
+    Parent {
+        child: Pid,
+        /// Refers to the child for as long as it is open; readable when the child has ended.
+        pidfd: OwnedFd,
+    },
+    Child,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+const CLONE_PIDFD: u64 = libc::CLONE_PIDFD as u64;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Makes a child process in the given new namespaces, and, on cgroup v2, in the given cgroup.
+///
+/// The child is a copy of the caller (no shared memory). See clone(2), `clone3`.
+///
+/// # Errors
+/// `EAGAIN`: too many processes; `ENOMEM`: also the pid namespace of a dead init; `ENOSPC`: too
+/// deep or too many namespaces; `EPERM`: not allowed to make one; `EBUSY`/`EOPNOTSUPP`: that
+/// cgroup cannot hold a process.
+///
+/// # Safety
+/// The calling process must have a single thread: the child has only the calling one, so a lock
+/// that another thread held would stay locked for ever.
+pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | CLONE_PIDFD,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` is a live clone_args (linux/sched.h, CLONE_ARGS_SIZE_VER2) and `pidfd` a
+    // live int. Without CLONE_VM the child runs on a copy of this stack, so returning twice is as
+    // sound as fork; the caller vouches for the single thread.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    match result {
+        -1 => Err(last_errno()),
+        0 => Ok(Side::Child),
+        pid => {
+            let child = Pid::from_raw(pid as i32).ok_or(Errno::INVAL)?;
+            // SAFETY: the kernel has just stored a descriptor of ours there (CLONE_PIDFD).
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Side::Parent { child, pidfd })
+        }
+    }
+}
+
+/// A NUL-terminated array of C strings, as `execve` wants it; built before the clone.
+#[derive(Debug)]
+pub struct StringArray {
+    /// The strings live here, unmoved; `pointers` point into them.
+    _strings: Vec<std::ffi::CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl StringArray {
+    #[must_use]
+    pub fn new(strings: Vec<std::ffi::CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(ptr::null());
+        StringArray {
+            _strings: strings,
+            pointers,
+        }
+    }
+}
+
+/// Replaces the program of this process; execve(2). Returns only on failure. Allocates nothing.
+///
+/// # Errors
+/// `ENOENT`: no such file, or its interpreter is missing; `EACCES`: not executable, or no regular
+/// file; `ENOEXEC`: an unknown format; `E2BIG`; `ETXTBSY`.
+#[must_use]
+pub fn execve(path: &CStr, args: &StringArray, env: &StringArray) -> Errno {
+    // SAFETY: all three are NUL-terminated as execve wants, and live across the call.
+    unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
+    last_errno()
+}
+
+/// Marks every descriptor from `first` up as close-on-exec; close_range(2), Linux 5.11.
+///
+/// What the caller inherited from who knows whom must not reach a workload (CVE-2024-21626).
+///
+/// # Errors
+/// `EINVAL` or `ENOSYS` on an older kernel.
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: takes three integers and touches no memory; marking changes no descriptor's owner.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Puts copies of three descriptors at 0, 1 and 2, without close-on-exec. Allocates nothing.
+///
+/// # Errors
+/// `EMFILE`, `EBUSY` of dup2(2).
+pub fn install_stdio(
+    stdin: BorrowedFd<'_>,
+    stdout: BorrowedFd<'_>,
+    stderr: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    // A source that sits at 0..=2 would be overwritten before its turn: lift it out first.
+    let mut sources = [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()];
+    for source in &mut sources {
+        if *source <= 2 {
+            // SAFETY: fcntl with F_DUPFD_CLOEXEC takes integers only and returns a new descriptor,
+            // which lives until the exec that this is called for.
+            let lifted = unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, 3) };
+            if lifted < 0 {
+                return Err(last_errno());
+            }
+            *source = lifted;
+        }
+    }
+    for (target, source) in sources.into_iter().enumerate() {
+        // SAFETY: dup2 takes two integers; 0, 1 and 2 are nobody's OwnedFd in this house.
+        if unsafe { libc::dup2(source, target as i32) } < 0 {
+            return Err(last_errno());
+        }
+    }
+    Ok(())
+}
+
+/// Creates new namespaces for the caller; unshare(2).
+///
+/// # Errors
+/// As [`clone3`].
+///
+/// # Panics
+/// Never: a descriptor table is not among the flags, which is what makes unshare unsafe.
+pub fn unshare(namespaces: u64) -> Result<(), Errno> {
+    let allowed = namespace::TIME
+        | namespace::MOUNT
+        | namespace::CGROUP
+        | namespace::UTS
+        | namespace::IPC
+        | namespace::USER
+        | namespace::PID
+        | namespace::NET;
+    // SAFETY: unshare is unsafe for CLONE_FILES only (it would split the descriptor table);
+    // the mask leaves nothing but namespaces.
+    let result = unsafe { libc::unshare((namespaces & allowed) as i32) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Joins namespaces: of a process, by its pidfd (Linux 5.8), or one by its own descriptor.
+///
+/// # Errors
+/// `EINVAL`: the descriptor is neither, or a user namespace that the caller is already in;
+/// `EPERM`.
+pub fn join(of: BorrowedFd<'_>, namespaces: u64) -> Result<(), Errno> {
+    // SAFETY: setns takes two integers and touches no memory.
+    let result = unsafe { libc::setns(of.as_raw_fd(), namespaces as i32) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
+/// Ends this process at once, without running destructors or flushing anything; _exit(2).
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit never returns and touches no memory of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// Gives freed heap memory back to the kernel; malloc_trim(3).
+pub fn trim_heap() {
+    // SAFETY: malloc_trim may be called at any time from any thread.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Closes every descriptor from `first` up. For the start of `main` only, of a process that was
+/// made to be a keeper: what it inherited by accident must not live as long as a workload.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_inherited(first: u32) -> Result<(), Errno> {
+    // SAFETY: takes three integers. At the start of main nothing of this process owns a
+    // descriptor above the standard ones, which is what `first` ≥ 3 leaves alone.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first.max(3), u32::MAX, 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}

@@ -1,0 +1,568 @@
+//! The life of a container, command by command.
+
+use gamut_tests::patience::until;
+use gamut_tests::{Gamut, census};
+use rustix::process::Signal;
+
+fn status(gamut: &Gamut, name: &str) -> String {
+    gamut.inspect(name)["State"]["Status"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[track_caller]
+fn create(gamut: &Gamut, flags: &[&str], words: &[&str]) -> String {
+    let image = gamut.image("busybox");
+    let id = gamut
+        .call(
+            &[
+                &["create", "--network", "none"],
+                flags,
+                &[image.as_str()],
+                words,
+            ]
+            .concat(),
+        )
+        .ok()
+        .text()
+        .to_owned();
+    gamut.learn_ids();
+    id
+}
+
+#[test]
+fn created_started_stopped_started_removed() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = create(
+        &gamut,
+        &["--name", "life"],
+        &[
+            "sh",
+            "-c",
+            "trap 'echo bye; exit 3' TERM; echo hello; while :; do sleep 0.1; done",
+        ],
+    );
+    assert_eq!(status(&gamut, &id), "created");
+    gamut.call(&["start", "life"]).ok().prints("life");
+    assert_eq!(status(&gamut, "life"), "running");
+    until("it has said hello", || {
+        gamut.call(&["logs", "life"]).out.contains("hello")
+    });
+    gamut.call(&["stop", "life"]).ok().prints("life");
+    assert_eq!(status(&gamut, "life"), "exited");
+    assert_eq!(gamut.inspect("life")["State"]["ExitCode"], 3);
+    gamut.call(&["start", &id[..8]]).ok();
+    until("it has said hello again", || {
+        gamut.call(&["logs", "life"]).out.matches("hello").count() == 2
+    });
+    gamut
+        .call(&["rm", "life"])
+        .refused(1, &["running"])
+        .hinted();
+    gamut.call(&["rm", "-f", "life"]).ok().prints("life");
+    gamut.assert_untouched();
+}
+
+#[test]
+fn what_a_container_wrote_is_there_after_a_restart() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = create(
+        &gamut,
+        &[],
+        &[
+            "sh",
+            "-c",
+            "cat /etc/kept 2>/dev/null; echo kept >/etc/kept",
+        ],
+    );
+    gamut.call(&["start", "-a", &id]).ok();
+    gamut.call(&["start", "-a", &id]).ok().prints("kept");
+}
+
+#[test]
+fn start_a_passes_output_and_exit_code() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = create(&gamut, &[], &["sh", "-c", "echo out; echo err >&2; exit 6"]);
+    let started = gamut.call(&["start", "-a", &id]).code(6);
+    assert_eq!(
+        (started.out.as_str(), started.err.as_str()),
+        ("out\n", "err\n")
+    );
+}
+
+#[test]
+fn stop_kills_after_its_patience() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.detached(
+        &[],
+        &["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],
+    );
+    gamut.call(&["stop", "-t", "1", &id]).ok();
+    assert_eq!(gamut.inspect(&id)["State"]["ExitCode"], 137);
+    let id = gamut.detached(
+        &["--stop-signal", "USR2"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 22' USR2; echo ready; while :; do sleep 0.1; done",
+        ],
+    );
+    until("it is ready", || {
+        gamut.call(&["logs", &id]).out.contains("ready")
+    });
+    gamut.call(&["stop", &id]).ok();
+    assert_eq!(gamut.inspect(&id)["State"]["ExitCode"], 22);
+}
+
+#[test]
+fn kill_and_wait() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&["--name", "victim"]);
+    let waiting = gamut.spawn(&["wait", "victim"]);
+    gamut.call(&["kill", "victim"]).ok().prints("victim");
+    waiting.finish().ok().prints("137");
+    gamut.call(&["wait", &id]).ok().prints("137");
+    gamut.call(&["kill", "victim"]).refused(1, &["not running"]);
+    gamut.call(&["kill", "-s", "NOSUCH", "victim"]).code(1);
+}
+
+#[test]
+fn several_at_once_and_one_that_is_not_there() {
+    let Some(gamut) = Gamut::new() else { return };
+    gamut.idle(&["--name", "a"]);
+    gamut.idle(&["--name", "b"]);
+    let stopped = gamut
+        .call(&["stop", "a", "nobody", "b"])
+        .refused(1, &["nobody"]);
+    assert_eq!(stopped.lines(), ["a", "b"]);
+    let removed = gamut.call(&["rm", "a", "b"]).ok();
+    assert_eq!(removed.lines(), ["a", "b"]);
+}
+
+#[test]
+fn ps_lists_filters_and_formats() {
+    let Some(gamut) = Gamut::new() else { return };
+    let running = gamut.idle(&["--name", "up", "--label", "tier=web", "--label", "lab"]);
+    let ended = gamut.detached(&["--name", "down"], &["sh", "-c", "exit 3"]);
+    gamut.call(&["wait", "down"]).ok();
+    let names = |words: &[&str]| {
+        let listed = gamut
+            .call(&[&["ps", "--format", "{{.Names}}"], words].concat())
+            .ok();
+        let mut names: Vec<String> = listed
+            .lines()
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
+        names.sort();
+        names.join(" ")
+    };
+    assert_eq!(names(&[]), "up");
+    assert_eq!(names(&["-a"]), "down up");
+    for (filter, expected) in [
+        ("name=do", "down"),
+        ("status=running", "up"),
+        ("status=exited", "down"),
+        ("exited=3", "down"),
+        ("label=tier=web", "up"),
+        ("label=tier", "up"),
+        ("label=tier=db", ""),
+        (&format!("id={}", &ended[..6]), "down"),
+        (&format!("ancestor={}", gamut.image("busybox")), "down up"),
+    ] {
+        assert_eq!(
+            names(&["-a", "--filter", filter]),
+            expected,
+            "--filter {filter}"
+        );
+    }
+    assert_eq!(
+        names(&[
+            "-a",
+            "--filter",
+            "status=running",
+            "--filter",
+            "status=exited"
+        ]),
+        "down up"
+    );
+    assert_eq!(names(&["-n", "1"]), "down");
+    assert_eq!(names(&["-l"]), "down");
+    gamut.call(&["ps", "--filter", "nonsense=1"]).code(1);
+    gamut.call(&["ps", "-q"]).ok().prints(&running[..12]);
+    gamut
+        .call(&["ps", "-q", "--no-trunc"])
+        .ok()
+        .prints(&running);
+    let table = gamut.call(&["ps", "-a"]).ok();
+    assert!(
+        table.out.starts_with("CONTAINER ID   IMAGE"),
+        "{}",
+        table.told()
+    );
+    assert!(
+        table.out.contains("Exited (3) ") && table.out.contains("Up "),
+        "{}",
+        table.told()
+    );
+    let json = gamut.call(&["ps", "--format", "json"]).ok().json_lines();
+    assert_eq!(json[0]["Names"], "up");
+    gamut
+        .call(&["ps", "--format", "table {{.Names}}\t{{.Label \"tier\"}}"])
+        .ok();
+}
+
+#[test]
+fn names_are_unique_and_made_up_when_missing() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&[]);
+    let name = gamut.inspect(&id)["Name"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches('/')
+        .to_owned();
+    assert!(!name.is_empty() && gamut.inspect(&name)["Id"] == id.as_str());
+    for bad in ["-dash", "with space", "a/b"] {
+        gamut.run(&["--name", bad], &["true"]).code(125);
+    }
+    // An ambiguous beginning of an ID is no name.
+    gamut.call(&["inspect", "zzzz"]).refused(1, &["zzzz"]);
+}
+
+#[test]
+fn logs_are_kept_in_order_and_followed() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.detached(&[], &["sh", "-c", "for i in 1 2 3; do echo out $i; echo err $i >&2; done; trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.1; done"]);
+    until("it is ready", || {
+        gamut.call(&["logs", &id]).out.contains("ready")
+    });
+    let logs = gamut.call(&["logs", &id]).ok();
+    assert_eq!(
+        (logs.out.as_str(), logs.err.as_str()),
+        ("out 1\nout 2\nout 3\nready\n", "err 1\nerr 2\nerr 3\n")
+    );
+    gamut.call(&["logs", "-n", "1", &id]).ok().prints("ready");
+    let stamped = gamut.call(&["logs", "-t", "-n", "1", &id]).ok();
+    assert!(
+        stamped.out.starts_with("20") && stamped.out.contains("Z ready"),
+        "{}",
+        stamped.told()
+    );
+    let follower = gamut.spawn(&["logs", "-f", "-n", "1", &id]);
+    gamut.call(&["stop", &id]).ok();
+    follower.finish().ok().prints("ready\nlast");
+    gamut.call(&["logs", "--since", "1h", &id]).ok();
+    assert_eq!(
+        gamut
+            .call(&["logs", "--until", "2020-01-01T00:00:00Z", &id])
+            .ok()
+            .out,
+        ""
+    );
+}
+
+#[test]
+fn logs_are_json_lines_and_rotate() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.detached(
+        &["--log-opt", "max-size=10k", "--log-opt", "max-file=2"],
+        &["seq", "1", "5000"],
+    );
+    gamut.call(&["wait", &id]).ok();
+    let path = gamut.inspect(&id)["LogPath"].as_str().unwrap().to_owned();
+    let line = std::fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .last()
+        .unwrap()
+        .to_owned();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (line["log"].as_str(), line["stream"].as_str()),
+        (Some("5000\n"), Some("stdout"))
+    );
+    assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    assert!(std::fs::metadata(&path).unwrap().len() <= 11_000);
+    assert!(
+        std::path::Path::new(&format!("{path}.1")).exists()
+            && !std::path::Path::new(&format!("{path}.2")).exists()
+    );
+    assert!(gamut.call(&["logs", &id]).ok().out.ends_with("\n5000\n"));
+    let silent = gamut.detached(&["--log-driver", "none"], &["echo", "unheard"]);
+    gamut.call(&["wait", &silent]).ok();
+    gamut.call(&["logs", &silent]).code(1);
+}
+
+#[test]
+fn attach_joins_the_streams_and_signals_pass() {
+    let Some(gamut) = Gamut::new() else { return };
+    let image = gamut.image("busybox");
+    gamut
+        .call(&[
+            "run",
+            "-d",
+            "-i",
+            "--network",
+            "none",
+            "--name",
+            "cat",
+            &image,
+            "cat",
+        ])
+        .ok();
+    let joined = gamut.call_with_input(&["attach", "cat"], "through\n");
+    joined.ok().prints("through");
+    gamut.call(&["wait", "cat"]).ok().prints("0");
+    gamut.detached(
+        &["--name", "trap"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 8' INT; echo ready; while :; do sleep 0.1; done",
+        ],
+    );
+    until("it is ready", || {
+        gamut.call(&["logs", "trap"]).out.contains("ready")
+    });
+    let attached = gamut.spawn(&["attach", "trap"]);
+    // The client has its handlers before it is attached; a signal in between is passed on as well or ends only the client.
+    until("the client is up", || {
+        census::descriptors(attached.child.id() as i32) > 3
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    attached.signal(Signal::INT);
+    attached.finish().code(8);
+}
+
+#[test]
+fn a_killed_client_harms_nobody() {
+    let Some(gamut) = Gamut::new() else { return };
+    let image = gamut.image("busybox");
+    let client = gamut.spawn(&[
+        "run",
+        "--network",
+        "none",
+        "--name",
+        "orphan",
+        &image,
+        "sh",
+        "-c",
+        "while :; do echo tick; sleep 0.05; done",
+    ]);
+    until("it runs", || {
+        gamut.call(&["ps", "-q"]).out.lines().count() == 1
+    });
+    client.signal(Signal::KILL);
+    client.finish().code(137);
+    assert_eq!(status(&gamut, "orphan"), "running");
+    let before = gamut.call(&["logs", "orphan"]).ok().out.len();
+    until("it goes on writing", || {
+        gamut.call(&["logs", "orphan"]).out.len() > before + 20
+    });
+}
+
+#[test]
+fn exec_runs_beside_with_flags_of_its_own() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&["-e", "FROM=container", "-w", "/tmp"]);
+    assert_eq!(
+        gamut.exec(&id, "echo $FROM; pwd; [ $$ != 1 ] && echo beside"),
+        "container\n/tmp\nbeside"
+    );
+    gamut
+        .call(&[
+            "exec",
+            "-u",
+            "33",
+            "-w",
+            "/etc",
+            "-e",
+            "MORE=1",
+            &id,
+            "sh",
+            "-c",
+            "id -u; pwd; echo $MORE",
+        ])
+        .ok()
+        .prints("33\n/etc\n1");
+    gamut.call(&["exec", &id, "sh", "-c", "exit 44"]).code(44);
+    gamut
+        .call(&["exec", &id, "no-such-command"])
+        .refused(127, &["no-such-command"]);
+    gamut
+        .call(&["exec", &id, "/etc/passwd"])
+        .refused(126, &["/etc/passwd"]);
+    gamut
+        .call_with_input(&["exec", "-i", &id, "cat"], "in and out\n")
+        .ok()
+        .prints("in and out");
+    gamut
+        .call(&["exec", "-d", &id, "sh", "-c", "echo detached >/tmp/mark"])
+        .ok();
+    until("the detached command has run", || {
+        gamut.call(&["exec", &id, "cat", "/tmp/mark"]).out == "detached\n"
+    });
+    // The same namespaces and the same limits.
+    assert_eq!(
+        gamut.exec(&id, "readlink /proc/self/ns/pid"),
+        gamut.exec(&id, "readlink /proc/1/ns/pid")
+    );
+    gamut.call(&["stop", &id]).ok();
+    gamut
+        .call(&["exec", &id, "true"])
+        .refused(1, &["not running"]);
+}
+
+#[test]
+fn exec_ends_with_its_container() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&[]);
+    let long = gamut.spawn(&["exec", &id, "sleep", "1000"]);
+    until("it runs", || gamut.exec(&id, "ps").contains("sleep 1000"));
+    gamut.call(&["kill", &id]).ok();
+    long.finish().code(137);
+}
+
+#[test]
+fn inspect_tells_what_was_asked_for() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&[
+        "--name",
+        "told",
+        "--label",
+        "a=b",
+        "-e",
+        "X=1",
+        "--memory",
+        "32m",
+        "-v",
+        "vol:/v",
+        "--hostname",
+        "h",
+    ]);
+    let told = gamut.inspect("told");
+    assert_eq!(told["Id"], id.as_str());
+    assert_eq!(told["Name"], "/told");
+    assert_eq!(told["Config"]["Labels"]["a"], "b");
+    assert_eq!(told["Config"]["Hostname"], "h");
+    assert_eq!(told["HostConfig"]["NetworkMode"], "none");
+    assert_eq!(told["Mounts"][0]["Destination"], "/v");
+    assert!(
+        told["Config"]["Env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|pair| pair == "X=1")
+    );
+    assert!(std::path::Path::new(&format!("/proc/{}", told["State"]["Pid"])).exists());
+    gamut
+        .call(&[
+            "inspect",
+            "-f",
+            "{{.State.Status}} {{.Config.Labels.a}} {{json .HostConfig.Memory}}",
+            "told",
+        ])
+        .ok()
+        .prints("running b 33554432");
+    gamut
+        .call(&[
+            "inspect",
+            "-f",
+            "{{range .Mounts}}{{.Name}}={{.Destination}};{{end}}",
+            "told",
+        ])
+        .ok()
+        .prints("vol=/v;");
+    gamut.call(&["inspect", "-f", "{{.Nope", "told"]).code(1);
+    gamut
+        .call(&["inspect", "no-such-thing"])
+        .refused(1, &["no-such-thing"]);
+}
+
+#[test]
+fn explain_shows_the_real_thing() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&["--name", "shown", "--memory", "48m"]);
+    let told = gamut.call(&["explain", "shown"]).ok();
+    let pid_namespace = std::fs::read_link(format!("/proc/{}/ns/pid", gamut.pid(&id))).unwrap();
+    let number = pid_namespace
+        .to_string_lossy()
+        .trim_matches(|digit: char| !digit.is_ascii_digit())
+        .to_owned();
+    for part in [number.as_str(), "memory", "/proc", "seccomp", "cap"] {
+        assert!(
+            told.out.to_lowercase().contains(part),
+            "explain does not show {part:?}\n{}",
+            told.told()
+        );
+    }
+}
+
+#[test]
+fn doctor_info_and_version_speak() {
+    let Some(gamut) = Gamut::new() else { return };
+    let doctor = gamut.call(&["doctor"]);
+    for level in ["container", "sandbox", "microvm", "vm"] {
+        assert!(
+            doctor.out.contains(level),
+            "doctor does not mention {level}\n{}",
+            doctor.told()
+        );
+    }
+    assert!(
+        gamut
+            .call(&["version"])
+            .ok()
+            .out
+            .contains(env!("CARGO_PKG_VERSION"))
+    );
+    gamut.call(&["info", "--format", "{{json .}}"]).ok().json();
+}
+
+#[test]
+fn many_at_the_same_time() {
+    let Some(gamut) = Gamut::new() else { return };
+    gamut.call(&["pull", "-q", &gamut.image("busybox")]).ok();
+    let image = gamut.image("busybox");
+    let runs: Vec<_> = (0..16)
+        .map(|number| {
+            gamut.spawn(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                &image,
+                "echo",
+                &number.to_string(),
+            ])
+        })
+        .collect();
+    for (number, run) in runs.into_iter().enumerate() {
+        run.finish().ok().prints(&number.to_string());
+    }
+    gamut.assert_untouched();
+}
+
+#[test]
+fn a_keeper_keeps_no_descriptor_too_many() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&[]);
+    let keepers = || {
+        let inside = gamut.pid(&id);
+        let all = census::processes(&gamut).into_iter().map(|(pid, _)| pid);
+        all.filter(|pid| *pid != inside)
+            .map(census::descriptors)
+            .sum::<usize>()
+    };
+    gamut.exec(&id, "true");
+    gamut.call(&["logs", &id]).ok();
+    let settle = |wanted: usize| until("the descriptors are as before", || keepers() <= wanted);
+    let before = keepers();
+    for _ in 0..30 {
+        gamut.exec(&id, "true");
+        gamut.call(&["logs", &id]).ok();
+        gamut.call(&["stats", "--no-stream", &id]).ok();
+    }
+    settle(before);
+}

@@ -1,0 +1,19 @@
+//! The conformance tests: what a user of `gamut` may rely on, tried on the binary from outside. A module
+//! per promise; each test has a root and a host of its own ([`gamut_tests::Gamut`]).
+//!
+//! Those that need the large Debian images are in `apps`; the rest needs only the small ones and runs in
+//! the machine with pure cgroup v2 as well.
+
+mod apps;
+mod failures;
+mod ground;
+mod images;
+mod leaks;
+mod lifecycle;
+mod limits;
+mod namespaces;
+mod network;
+mod run;
+mod security;
+mod storage;
+mod terminal;
