@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use gamut_engine::{Dirs, Engine};
 use gamut_spec::Fault;
 
 use crate::command::Command;
 use crate::convert::ArgumentError;
+use crate::error::Failure;
 
 /// Run OCI images at the isolation level you choose
 #[derive(Debug, Parser)]
@@ -70,6 +72,13 @@ pub struct Context {
     /// State of this boot: sockets, locks.
     pub run_root: PathBuf,
     pub log_level: LogLevel,
+}
+
+impl Context {
+    /// The engine on these directories.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        Engine::open(Dirs::new(&self.root, &self.run_root)).map_err(Failure::engine)
+    }
 }
 
 impl GlobalArgs {

@@ -16,6 +16,7 @@ pub mod convert;
 pub mod detach;
 pub mod error;
 pub mod exit;
+pub mod fetch;
 pub mod format;
 pub mod human;
 pub mod progress;

@@ -4,34 +4,10 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use gamut_engine::pull::{LayerEvent, PullEvents};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{human, table, terminal};
-
-/// What happened to a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerEvent {
-    Waiting,
-    /// It is in the store already.
-    Exists,
-    Downloading {
-        done_bytes: u64,
-        total_bytes: u64,
-    },
-    Extracting,
-    Done,
-    /// The connection broke; another attempt follows.
-    Retrying {
-        /// From 2.
-        attempt: u32,
-    },
-}
-
-/// Who wants to know how a pull goes. Called from the threads that fetch layers.
-pub trait PullEvents: Sync {
-    /// `layer` is the short digest.
-    fn event(&self, layer: &str, event: LayerEvent);
-}
 
 /// How a pull is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +112,10 @@ impl<W: Write + Send> PullEvents for Progress<W> {
             }
         }
     }
+
+    fn warning(&self, text: &str) {
+        self.say(&format!("warning: {text}"));
+    }
 }
 
 /// Docker's words.
@@ -146,7 +126,6 @@ fn word(event: LayerEvent) -> &'static str {
         LayerEvent::Downloading { .. } => "Downloading",
         LayerEvent::Extracting => "Extracting",
         LayerEvent::Done => "Pull complete",
-        LayerEvent::Retrying { .. } => "Retrying",
     }
 }
 
@@ -176,11 +155,6 @@ fn draw(bar: &ProgressBar, event: LayerEvent) {
             bar.set_style(style("{prefix}: {msg}"));
             bar.finish_with_message(word(event));
         }
-        LayerEvent::Retrying { attempt } => {
-            bar.set_style(style("{prefix}: {msg}"));
-            bar.unset_length();
-            bar.set_message(format!("Retrying (attempt {attempt})"));
-        }
         LayerEvent::Waiting | LayerEvent::Extracting => {
             bar.set_style(style("{prefix}: {msg}"));
             bar.set_message(word(event));
@@ -206,7 +180,6 @@ mod tests {
                 done_bytes: 2,
                 total_bytes: 2,
             },
-            LayerEvent::Retrying { attempt: 2 },
             LayerEvent::Extracting,
             LayerEvent::Done,
         ] {
@@ -224,7 +197,6 @@ mod tests {
             "latest: Pulling from library/nginx\n\
              0123456789ab: Waiting\n\
              0123456789ab: Downloading\n\
-             0123456789ab: Retrying\n\
              0123456789ab: Extracting\n\
              0123456789ab: Pull complete\n\
              ba9876543210: Already exists\n"
@@ -245,7 +217,6 @@ mod tests {
                 done_bytes: 5,
                 total_bytes: 2,
             },
-            LayerEvent::Retrying { attempt: 3 },
             LayerEvent::Extracting,
             LayerEvent::Done,
         ] {

@@ -1,0 +1,136 @@
+//! The image that a command needs: found here, or pulled, as the policy says.
+
+use std::io;
+
+use gamut_engine::pull::{Freshness, Pulled};
+use gamut_engine::{Engine, EngineError, Source, registry};
+use gamut_plan::request::{self, PullPolicy, RunRequest};
+use gamut_spec::image::Platform;
+use gamut_spec::reference::Reference;
+
+use crate::error::Failure;
+use crate::progress::{Progress, Style};
+
+/// The image of `request`, pulled if the policy says so; progress goes to standard error unless
+/// `quiet`.
+pub fn source(engine: &mut Engine, request: &RunRequest, quiet: bool) -> Result<Source, Failure> {
+    let wanted = request.platform.as_ref().map(platform);
+    let missing = match request.pull {
+        PullPolicy::Always => None,
+        PullPolicy::Missing | PullPolicy::Never => match here(engine, request, wanted.as_ref())? {
+            Ok(source) => return Ok(source),
+            Err(why) => Some(why),
+        },
+    };
+    if let (Some(why), PullPolicy::Never) = (&missing, request.pull) {
+        return Err(not_here(why, &request.image, wanted.as_ref()));
+    }
+    let reference = parse(&request.image)?;
+    let style = match quiet {
+        true => Style::Quiet,
+        false => Style::of_stderr(),
+    };
+    let progress = Progress::on_stderr(style);
+    if missing.is_some() {
+        progress.say(&format!(
+            "Unable to find image '{}' locally",
+            reference.familiar()
+        ));
+    }
+    let pulled = pull(engine, &reference, wanted.as_ref(), &progress)?;
+    progress.say(&digest_line(&pulled));
+    progress.say(&status_line(&pulled, &reference));
+    engine
+        .source(&pulled.image.id.to_string())
+        .map_err(Failure::engine)
+}
+
+/// Pulls `reference`, for this machine unless another platform is `wanted`.
+pub fn pull(
+    engine: &mut Engine,
+    reference: &Reference,
+    wanted: Option<&Platform>,
+    progress: &Progress<io::Stderr>,
+) -> Result<Pulled, Failure> {
+    progress.say(&format!(
+        "{}: Pulling from {}",
+        reference.selector(),
+        reference.repository()
+    ));
+    let host = Platform::host();
+    engine
+        .pull(
+            reference,
+            wanted.unwrap_or(&host),
+            registry::options(),
+            progress,
+        )
+        .map_err(Failure::engine)
+}
+
+/// `Digest: sha256:…`
+pub fn digest_line(pulled: &Pulled) -> String {
+    format!("Digest: {}", pulled.digest)
+}
+
+/// Docker's last line of a pull.
+pub fn status_line(pulled: &Pulled, reference: &Reference) -> String {
+    let name = reference.familiar();
+    match pulled.freshness {
+        Freshness::UpToDate => format!("Status: Image is up to date for {name}"),
+        Freshness::Newer => format!("Status: Downloaded newer image for {name}"),
+    }
+}
+
+/// The name of an image as typed.
+pub fn parse(text: &str) -> Result<Reference, Failure> {
+    text.parse()
+        .map_err(|error| Failure::engine(EngineError::Reference(error)))
+}
+
+/// `--platform` as the images' room has it.
+pub fn platform(platform: &request::Platform) -> Platform {
+    Platform {
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        variant: platform.variant.clone(),
+        os_version: None,
+    }
+}
+
+/// Why an image that could be here is not.
+#[derive(Debug)]
+enum Absence {
+    Unknown,
+    /// It is here for this platform only.
+    Other(Platform),
+}
+
+fn here(
+    engine: &Engine,
+    request: &RunRequest,
+    wanted: Option<&Platform>,
+) -> Result<Result<Source, Absence>, Failure> {
+    let source = match engine.source(&request.image) {
+        Ok(source) => source,
+        Err(EngineError::NoImage(_)) => return Ok(Err(Absence::Unknown)),
+        Err(error) => return Err(Failure::engine(error)),
+    };
+    let offered = source.config.platform();
+    match wanted {
+        Some(wanted) if !wanted.accepts(&offered) => Ok(Err(Absence::Other(offered))),
+        _ => Ok(Ok(source)),
+    }
+}
+
+fn not_here(why: &Absence, image: &str, wanted: Option<&Platform>) -> Failure {
+    match (why, wanted) {
+        (Absence::Other(offered), Some(wanted)) => {
+            Failure::engine(EngineError::Pull(gamut_engine::pull::PullError::Platform {
+                offered: offered.clone(),
+                wanted: wanted.clone(),
+            }))
+        }
+        _ => Failure::engine(EngineError::NoImage(image.to_owned())),
+    }
+}
