@@ -75,7 +75,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The engine on these roots.
+    /// The engine on these directories.
     pub fn engine(&self) -> Result<Engine, Failure> {
         Engine::open(Dirs::new(&self.root, &self.run_root)).map_err(Failure::engine)
     }

@@ -92,9 +92,23 @@ struct Loop<'a> {
 pub fn run(client: &mut Client, joint: Joint<'_>, signals: &OwnedFd) -> Result<Ending, Failure> {
     let stdin = std::io::stdin();
     let raw = joint.tty && joint.stdin && terminal::is_terminal(&stdin);
-    let _raw = if raw { Some(terminal::RawMode::enter(&stdin).map_err(Failure::Terminal)?) } else { None };
-    let scanner = joint.detach_keys.filter(|_| joint.tty && joint.stdin).map(DetachScanner::new);
-    let mut state = Loop { client, joint, scanner, pending: Vec::new(), input_open: joint.stdin, detached: false };
+    let _raw = if raw {
+        Some(terminal::RawMode::enter(&stdin).map_err(Failure::Terminal)?)
+    } else {
+        None
+    };
+    let scanner = joint
+        .detach_keys
+        .filter(|_| joint.tty && joint.stdin)
+        .map(DetachScanner::new);
+    let mut state = Loop {
+        client,
+        joint,
+        scanner,
+        pending: Vec::new(),
+        input_open: joint.stdin,
+        detached: false,
+    };
     if joint.tty {
         state.tell_size();
     }
@@ -137,8 +151,11 @@ struct Ready {
 impl Loop<'_> {
     fn wait(&self, signals: &OwnedFd) -> Result<Ready, Failure> {
         let stdin = std::io::stdin();
-        let socket_flags =
-            if self.pending.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let socket_flags = if self.pending.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::IN | PollFlags::OUT
+        };
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.client.as_fd(), socket_flags),
             PollFd::new(signals, PollFlags::IN),
@@ -151,7 +168,9 @@ impl Loop<'_> {
             Err(Errno::INTR) => return Ok(Ready::default()),
             Err(errno) => return Err(Failure::Terminal(errno.into())),
         }
-        let any = |at: usize, flags: PollFlags| fds.get(at).is_some_and(|fd| fd.revents().intersects(flags));
+        let any = |at: usize, flags: PollFlags| {
+            fds.get(at).is_some_and(|fd| fd.revents().intersects(flags))
+        };
         let end = PollFlags::HUP | PollFlags::ERR;
         Ok(Ready {
             events: any(0, PollFlags::IN | end),
@@ -163,8 +182,12 @@ impl Loop<'_> {
 
     fn on_event(&mut self) -> Result<Option<Ending>, Failure> {
         match self.client.event().map_err(Failure::engine)? {
-            Event::Stdout(bytes) if self.joint.stdout => write_all(&mut std::io::stdout().lock(), &bytes)?,
-            Event::Stderr(bytes) if self.joint.stderr => write_all(&mut std::io::stderr().lock(), &bytes)?,
+            Event::Stdout(bytes) if self.joint.stdout => {
+                write_all(&mut std::io::stdout().lock(), &bytes)?
+            }
+            Event::Stderr(bytes) if self.joint.stderr => {
+                write_all(&mut std::io::stderr().lock(), &bytes)?
+            }
             Event::Stdout(_) | Event::Stderr(_) => {}
             Event::Reply(Reply::Exited { exit, .. }) => return Ok(Some(Ending::Exited(exit))),
             Event::Reply(_) => {}
@@ -186,7 +209,8 @@ impl Loop<'_> {
     }
 
     fn tell_size(&self) {
-        let size = terminal::window_size(std::io::stdout()).or_else(|| terminal::window_size(std::io::stdin()));
+        let size = terminal::window_size(std::io::stdout())
+            .or_else(|| terminal::window_size(std::io::stdin()));
         if let Some(size) = size {
             let _ = self.client.send_resize(size.rows, size.columns);
         }
@@ -252,5 +276,7 @@ impl Loop<'_> {
 
 /// Writes through; what is read from a workload is nobody's to keep.
 pub(crate) fn write_all(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::Output)
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(Failure::Output)
 }

@@ -14,8 +14,13 @@ impl Cidfile {
     /// # Errors
     /// [`Failure::Write`] if it exists or cannot be made.
     pub fn reserve(path: Option<&PathBuf>) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Cidfile(None)) };
-        let file = File::create_new(path).map_err(|source| Failure::Write { path: path.clone(), source })?;
+        let Some(path) = path else {
+            return Ok(Cidfile(None));
+        };
+        let file = File::create_new(path).map_err(|source| Failure::Write {
+            path: path.clone(),
+            source,
+        })?;
         Ok(Cidfile(Some((path.clone(), file))))
     }
 
@@ -24,9 +29,9 @@ impl Cidfile {
     pub fn write(mut self, id: &str) -> Result<(), Failure> {
         match self.0.take() {
             None => Ok(()),
-            Some((path, mut file)) => {
-                file.write_all(id.as_bytes()).map_err(|source| Failure::Write { path, source })
-            }
+            Some((path, mut file)) => file
+                .write_all(id.as_bytes())
+                .map_err(|source| Failure::Write { path, source }),
         }
     }
 }

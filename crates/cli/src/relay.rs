@@ -71,7 +71,11 @@ impl Streams {
         };
         let (stdout, our_stdout) = output(std::io::stdout().as_fd())?;
         let (stderr, our_stderr) = output(std::io::stderr().as_fd())?;
-        Ok(Streams { theirs: [their_stdin, stdout, stderr], stdin: our_stdin, outputs: [our_stdout, our_stderr] })
+        Ok(Streams {
+            theirs: [their_stdin, stdout, stderr],
+            stdin: our_stdin,
+            outputs: [our_stdout, our_stderr],
+        })
     }
 
     /// No input, and output to nowhere: `exec -d`.
@@ -79,7 +83,11 @@ impl Streams {
     /// # Errors
     /// [`Failure::Terminal`].
     pub fn nowhere() -> Result<Streams, Failure> {
-        Ok(Streams { theirs: [null()?, null()?, null()?], stdin: None, outputs: [None, None] })
+        Ok(Streams {
+            theirs: [null()?, null()?, null()?],
+            stdin: None,
+            outputs: [None, None],
+        })
     }
 }
 
@@ -97,13 +105,20 @@ fn output(own: BorrowedFd<'_>) -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
 /// # Errors
 /// The keeper died, or the user's own streams failed.
 pub fn run(client: &mut Client, streams: Streams, signals: &OwnedFd) -> Result<Exit, Failure> {
-    let Streams { theirs, mut stdin, mut outputs } = streams;
+    let Streams {
+        theirs,
+        mut stdin,
+        mut outputs,
+    } = streams;
     drop(theirs);
     let mut pending: Vec<u8> = Vec::new();
     let mut input_ended = false;
     loop {
         let own_stdin = std::io::stdin();
-        let mut fds = vec![PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
         let none = PollFlags::empty();
         let placeholder = client.as_fd();
         for output in &outputs {
@@ -170,7 +185,9 @@ fn relay_output(index: usize, output: &mut Option<OwnedFd>) -> Result<bool, Fail
             *output = None;
             Ok(false)
         }
-        Ok(length) if index == 0 => write_all(&mut std::io::stdout().lock(), &buffer[..length]).map(|()| true),
+        Ok(length) if index == 0 => {
+            write_all(&mut std::io::stdout().lock(), &buffer[..length]).map(|()| true)
+        }
         Ok(length) => write_all(&mut std::io::stderr().lock(), &buffer[..length]).map(|()| true),
         Err(Errno::AGAIN | Errno::INTR) => Ok(false),
         Err(_) => {
@@ -195,7 +212,9 @@ fn read_input(pending: &mut Vec<u8>) -> Result<bool, Failure> {
 }
 
 fn push(pipe: &Option<OwnedFd>, pending: &mut Vec<u8>) {
-    let Some(pipe) = pipe else { return pending.clear() };
+    let Some(pipe) = pipe else {
+        return pending.clear();
+    };
     match rustix::io::write(pipe, pending) {
         Ok(length) => drop(pending.drain(..length)),
         Err(Errno::AGAIN | Errno::INTR) => {}
@@ -217,14 +236,25 @@ pub fn run_terminal(
 ) -> Result<Ending, Failure> {
     let own_stdin = std::io::stdin();
     let raw = stdin && terminal::is_terminal(&own_stdin);
-    let _raw = if raw { Some(terminal::RawMode::enter(&own_stdin).map_err(Failure::Terminal)?) } else { None };
+    let _raw = if raw {
+        Some(terminal::RawMode::enter(&own_stdin).map_err(Failure::Terminal)?)
+    } else {
+        None
+    };
     let mut scanner = keys.filter(|_| stdin).map(DetachScanner::new);
     let mut input_open = stdin;
     let mut output_open = true;
     resize(master);
     loop {
-        let mut fds = vec![PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
-        let wanted = if output_open { PollFlags::IN } else { PollFlags::empty() };
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        let wanted = if output_open {
+            PollFlags::IN
+        } else {
+            PollFlags::empty()
+        };
         fds.push(PollFd::new(master, wanted));
         if input_open {
             fds.push(PollFd::new(&own_stdin, PollFlags::IN));
@@ -274,9 +304,15 @@ pub fn run_terminal(
 }
 
 fn resize(master: &OwnedFd) {
-    let size = terminal::window_size(std::io::stdout()).or_else(|| terminal::window_size(std::io::stdin()));
+    let size = terminal::window_size(std::io::stdout())
+        .or_else(|| terminal::window_size(std::io::stdin()));
     if let Some(size) = size {
-        let size = rustix::termios::Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = rustix::termios::Winsize {
+            ws_row: size.rows,
+            ws_col: size.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         let _ = rustix::termios::tcsetwinsize(master, size);
     }
 }

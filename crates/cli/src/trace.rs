@@ -19,13 +19,20 @@ impl Trace {
     /// Begins now.
     #[must_use]
     pub fn new(on: bool) -> Self {
-        Trace { on, start_ns: now_ns(), marks: Vec::new() }
+        Trace {
+            on,
+            start_ns: now_ns(),
+            marks: Vec::new(),
+        }
     }
 
     /// A phase of this process is over.
     pub fn mark(&mut self, phase: &str) {
         if self.on {
-            self.marks.push(Mark { phase: phase.to_owned(), at_ns: now_ns() });
+            self.marks.push(Mark {
+                phase: phase.to_owned(),
+                at_ns: now_ns(),
+            });
         }
     }
 
@@ -35,7 +42,10 @@ impl Trace {
             return;
         }
         self.mark("started");
-        let theirs = of_keeper.iter().map(|m| Mark { phase: format!("keeper: {}", m.phase), at_ns: m.at_ns });
+        let theirs = of_keeper.iter().map(|m| Mark {
+            phase: format!("keeper: {}", m.phase),
+            at_ns: m.at_ns,
+        });
         let mut all: Vec<Mark> = self.marks.drain(..).chain(theirs).collect();
         all.sort_by_key(|m| m.at_ns);
         let mut before = self.start_ns;

@@ -6,11 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use gamut_plan::Stats;
-use gamut_sys::socket::Patience;
 use gamut_plan::cell::{CellError, Exit, Limits, StartError};
 use gamut_plan::launch::ExecPlan;
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
 use gamut_spec::{Fault, Kind};
+use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;

@@ -17,6 +17,7 @@ mod names;
 pub mod network;
 pub mod pull;
 pub mod record;
+pub mod registry;
 mod remove;
 mod repair;
 pub mod start;

@@ -42,11 +42,17 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         stdout: true,
         stderr: true,
         tty: plan.streams.terminal != Terminal::None,
-        signals: if args.sig_proxy { SignalsTo::Workload } else { SignalsTo::Nobody },
+        signals: if args.sig_proxy {
+            SignalsTo::Workload
+        } else {
+            SignalsTo::Nobody
+        },
         detach_keys: Some(&keys),
     };
     let signals = attached::watch_signals(&joint)?;
-    keeper.attach(if joint.stdin { Input::Yes } else { Input::No }).map_err(Failure::engine)?;
+    keeper
+        .attach(if joint.stdin { Input::Yes } else { Input::No })
+        .map_err(Failure::engine)?;
     match attached::run(&mut keeper, joint, &signals)? {
         Ending::Detached => Ok(ExitCode::SUCCESS),
         Ending::Exited(exit) => Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(255))),

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use gamut_engine::CreateOptions;
 
 use crate::args::Context;
-use crate::fetch;
 use crate::command::run::{AttachArgs, print_line, warn};
 use crate::error::Failure;
+use crate::fetch;
 use crate::workload::{Surroundings, WorkloadArgs};
 
 /// Make a container without starting it
@@ -29,7 +29,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let mut engine = context.engine()?;
     let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
     let cidfile = args.workload.reserve_cidfile()?;
-    let created = engine.create(&request, &source, CreateOptions::default()).map_err(Failure::engine)?;
+    let created = engine
+        .create(&request, &source, CreateOptions::default())
+        .map_err(Failure::engine)?;
     cidfile.write(&created.id)?;
     warn(&created.warnings);
     print_line(&created.id)

@@ -10,9 +10,9 @@ use gamut_plan::launch::{ExecPlan, Privileged};
 use crate::args::Context;
 use crate::attached::{self, Ending, Joint, SignalsTo};
 use crate::command::run::start_failed;
-use crate::relay::{self, Streams};
 use crate::convert::{DetachKeys, EnvArg, parse_detach_keys, parse_env, parse_user};
 use crate::error::Failure;
+use crate::relay::{self, Streams};
 use crate::terminal;
 use crate::workload::{Surroundings, environment};
 use gamut_plan::request::{EnvChange, ExecRequest, Identity, RequestError, User};
@@ -93,7 +93,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         return Err(Failure::NotATerminal);
     }
     let engine = context.engine()?;
-    let id = engine.container_id(&request.container).map_err(Failure::engine)?;
+    let id = engine
+        .container_id(&request.container)
+        .map_err(Failure::engine)?;
     let mut keeper = engine.connect(&id).map_err(Failure::engine)?;
     let plan = plan(&request);
     let keys = args.detach_keys.clone().unwrap_or_default();
@@ -105,18 +107,28 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         signals: SignalsTo::Workload,
         detach_keys: Some(&keys),
     };
-    let signals = if args.detach { None } else { Some(attached::watch_signals(&joint)?) };
+    let signals = if args.detach {
+        None
+    } else {
+        Some(attached::watch_signals(&joint)?)
+    };
     if request.tty {
         let executed = keeper.exec(plan, &[]).map_err(start_failed)?;
         let (Some(signals), Some(master)) = (signals, executed.terminal) else {
             return Ok(ExitCode::SUCCESS);
         };
-        return Ok(match relay::run_terminal(&mut keeper, &master, attached, Some(&keys), &signals)? {
-            Ending::Detached => ExitCode::SUCCESS,
-            Ending::Exited(exit) => code(exit),
-        });
+        return Ok(
+            match relay::run_terminal(&mut keeper, &master, attached, Some(&keys), &signals)? {
+                Ending::Detached => ExitCode::SUCCESS,
+                Ending::Exited(exit) => code(exit),
+            },
+        );
     }
-    let streams = if args.detach { Streams::nowhere()? } else { Streams::like_ours(attached)? };
+    let streams = if args.detach {
+        Streams::nowhere()?
+    } else {
+        Streams::like_ours(attached)?
+    };
     let borrowed: Vec<_> = streams.theirs.iter().map(AsFd::as_fd).collect();
     keeper.exec(plan, &borrowed).map_err(start_failed)?;
     match signals {
@@ -150,7 +162,11 @@ fn plan(request: &ExecRequest) -> ExecPlan {
             Some(group) => format!("{}:{}", text(&user.user), text(group)),
             None => text(&user.user),
         }),
-        privileged: if request.privileged { Privileged::Yes } else { Privileged::No },
+        privileged: if request.privileged {
+            Privileged::Yes
+        } else {
+            Privileged::No
+        },
         terminal: request.tty.then_some(size),
     }
 }

@@ -9,12 +9,12 @@ use gamut_plan::launch as plan;
 
 use crate::args::Context;
 use crate::attached::{self, Ending, Joint, SignalsTo};
-use crate::exit::Stage;
-use crate::fetch;
-use crate::trace::Trace;
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
+use crate::exit::Stage;
+use crate::fetch;
 use crate::terminal;
+use crate::trace::Trace;
 use crate::workload::{Surroundings, WorkloadArgs};
 use gamut_plan::request::{AfterExit, RunRequest};
 
@@ -133,25 +133,43 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     }
     trace.mark("arguments read");
     // The keeper starts while the image is looked up.
-    let mut keeper = if args.dry_run { None } else { Some(Client::spawn().map_err(Failure::engine)?) };
+    let mut keeper = if args.dry_run {
+        None
+    } else {
+        Some(Client::spawn().map_err(Failure::engine)?)
+    };
     let mut engine = context.engine()?;
     let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
     trace.mark("image found");
     let options = CreateOptions {
         terminal_size: terminal::window_size(std::io::stdout()).map(|s| (s.rows, s.columns)),
-        trace: if args.trace { plan::Trace::On } else { plan::Trace::Off },
+        trace: if args.trace {
+            plan::Trace::On
+        } else {
+            plan::Trace::Off
+        },
     };
     let Some(keeper) = &mut keeper else {
-        let created = engine.plan_only(&request, &source, options).map_err(Failure::engine)?;
-        let text = serde_json::to_string_pretty(&created.plan).map_err(|e| Failure::Output(e.into()))?;
+        let created = engine
+            .plan_only(&request, &source, options)
+            .map_err(Failure::engine)?;
+        let text =
+            serde_json::to_string_pretty(&created.plan).map_err(|e| Failure::Output(e.into()))?;
         return print_line(&text);
     };
     let cidfile = args.workload.reserve_cidfile()?;
-    let created = engine.create(&request, &source, options).map_err(Failure::engine)?;
+    let created = engine
+        .create(&request, &source, options)
+        .map_err(Failure::engine)?;
     trace.mark("container recorded");
     cidfile.write(&created.id)?;
     warn(&created.warnings);
-    let session = Session { args: &args, request: &request, attachment, id: &created.id };
+    let session = Session {
+        args: &args,
+        request: &request,
+        attachment,
+        id: &created.id,
+    };
     session.start(&mut engine, keeper, trace)
 }
 
@@ -164,7 +182,12 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn start(&self, engine: &mut Engine, keeper: &mut Client, mut trace: Trace) -> Result<ExitCode, Failure> {
+    fn start(
+        &self,
+        engine: &mut Engine,
+        keeper: &mut Client,
+        mut trace: Trace,
+    ) -> Result<ExitCode, Failure> {
         let attached = self.attachment.stdin || self.attachment.stdout || self.attachment.stderr;
         let removes = self.request.after_exit == AfterExit::Remove;
         let keys = self.args.detach_keys.clone().unwrap_or_default();
@@ -173,12 +196,24 @@ impl Session<'_> {
             stdout: self.attachment.stdout,
             stderr: self.attachment.stderr,
             tty: self.request.process.tty,
-            signals: if self.args.sig_proxy { SignalsTo::Workload } else { SignalsTo::Nobody },
+            signals: if self.args.sig_proxy {
+                SignalsTo::Workload
+            } else {
+                SignalsTo::Nobody
+            },
             detach_keys: Some(&keys),
         };
-        let signals = if attached { Some(attached::watch_signals(&joint)?) } else { None };
+        let signals = if attached {
+            Some(attached::watch_signals(&joint)?)
+        } else {
+            None
+        };
         if attached {
-            let input = if self.attachment.stdin { Input::Yes } else { Input::No };
+            let input = if self.attachment.stdin {
+                Input::Yes
+            } else {
+                Input::No
+            };
             keeper.attach(input).map_err(Failure::engine)?;
         }
         if removes && attached {
@@ -225,10 +260,19 @@ impl Session<'_> {
 pub(crate) fn start_failed(error: ClientError) -> Failure {
     let about_command = matches!(
         &error,
-        ClientError::Start(StartError::ProgramNotFound { .. } | StartError::ProgramNotRunnable { .. })
+        ClientError::Start(
+            StartError::ProgramNotFound { .. } | StartError::ProgramNotRunnable { .. }
+        )
     );
-    let stage = if about_command { Stage::Command } else { Stage::Engine };
-    Failure::Engine { stage, fault: Box::new(error) }
+    let stage = if about_command {
+        Stage::Command
+    } else {
+        Stage::Engine
+    };
+    Failure::Engine {
+        stage,
+        fault: Box::new(error),
+    }
 }
 
 /// What the user should know and that is no failure.

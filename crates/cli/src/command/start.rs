@@ -9,9 +9,9 @@ use gamut_plan::launch::{Stdin, Terminal};
 use crate::args::Context;
 use crate::attached::{self, Ending, Joint, SignalsTo};
 use crate::command::run::{print_line, start_failed, warn};
-use crate::exit::Verb;
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
+use crate::exit::Verb;
 
 /// Start stopped containers
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let mut engine = context.engine()?;
     if args.attach || args.interactive {
         let [one] = args.containers.as_slice() else {
-            return Err(Failure::Unsupported { flag: "--attach with several containers" });
+            return Err(Failure::Unsupported {
+                flag: "--attach with several containers",
+            });
         };
         return attached_start(&args, &mut engine, one);
     }
@@ -63,7 +65,9 @@ fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let mut keeper = Client::spawn().map_err(Failure::engine)?;
-    let started = engine.start(&view.row.id, &mut keeper).map_err(Failure::engine)?;
+    let started = engine
+        .start(&view.row.id, &mut keeper)
+        .map_err(Failure::engine)?;
     warn(&started.warnings);
     Ok(())
 }
@@ -88,9 +92,13 @@ fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitC
         detach_keys: Some(&keys),
     };
     let signals = attached::watch_signals(&joint)?;
-    keeper.attach(if joint.stdin { Input::Yes } else { Input::No }).map_err(Failure::engine)?;
+    keeper
+        .attach(if joint.stdin { Input::Yes } else { Input::No })
+        .map_err(Failure::engine)?;
     if !running {
-        let started = engine.start(&view.row.id, &mut keeper).map_err(start_failed)?;
+        let started = engine
+            .start(&view.row.id, &mut keeper)
+            .map_err(start_failed)?;
         warn(&started.warnings);
     }
     match attached::run(&mut keeper, joint, &signals)? {
