@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod attached;
+pub mod cidfile;
 #[allow(
     rustdoc::broken_intra_doc_links,
     reason = "help texts: `[:TAG]` is no link"
@@ -22,9 +24,11 @@ pub mod human;
 pub mod listing;
 pub mod pattern;
 pub mod progress;
+pub mod relay;
 pub mod several;
 pub mod table;
 pub mod terminal;
+pub mod trace;
 pub mod view;
 #[allow(
     rustdoc::broken_intra_doc_links,

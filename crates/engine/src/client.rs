@@ -1,7 +1,6 @@
 //! Speaking to a keeper: what every front end does with a workload goes through here.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -11,6 +10,7 @@ use gamut_plan::cell::{CellError, Exit, Limits, StartError};
 use gamut_plan::launch::ExecPlan;
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
 use gamut_spec::{Fault, Kind};
+use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
@@ -357,15 +357,25 @@ impl Client {
         self.send(&Request::Signal { signal }, &[])
     }
 
-    /// Gives input to the attached workload; waits while it does not read.
+    /// Gives up to [`stream::MAX_BYTES`] of input to the attached workload; `false` if it does not
+    /// read now: try again when the connection is writable.
     ///
     /// # Errors
     /// The keeper is gone.
-    pub fn send_input(&self, bytes: &[u8]) -> Result<(), ClientError> {
-        for piece in bytes.chunks(stream::MAX_BYTES) {
-            self.send_packet(&[&[stream::STDIN], piece], &[])?;
+    pub fn try_send_input(&self, bytes: &[u8]) -> Result<bool, ClientError> {
+        let parts: [&[u8]; 2] = [&[stream::STDIN], bytes];
+        match gamut_sys::socket::send_with(self.socket.as_fd(), &parts, &[], Patience::Now) {
+            Ok(()) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(ClientError::Gone),
+            Err(errno) => Err(ClientError::Socket(errno)),
         }
-        Ok(())
+    }
+
+    /// Whether [`Self::event`] has something that arrived while an answer was awaited.
+    #[must_use]
+    pub fn has_early(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// # Errors
@@ -396,13 +406,4 @@ fn refusal(reply: Reply) -> ClientError {
         Reply::Refused { reason } => ClientError::Refused(reason),
         other => ClientError::Answer(format!("{other:?}")),
     }
-}
-
-/// The end of a stream that is not an error: the reader went away.
-#[must_use]
-pub fn is_closed(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-    )
 }

@@ -39,14 +39,6 @@ impl Engine {
         }
     }
 
-    /// The id of the container that a user means.
-    ///
-    /// # Errors
-    /// [`gamut_spec::Kind::NotFound`].
-    pub fn container_id(&self, named: &str) -> Result<String, EngineError> {
-        Ok(self.store.db().container(named)?.id)
-    }
-
     /// Bytes on disk of a container's own changes.
     ///
     /// # Errors

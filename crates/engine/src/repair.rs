@@ -74,6 +74,15 @@ impl Engine {
         }
     }
 
+    /// Clears away what dead keepers left of the containers that are known: what a command does
+    /// that has time.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn repair_in_passing(&mut self) -> Result<(), EngineError> {
+        self.containers().map(drop)
+    }
+
     /// Everything: containers, leftovers in the store, cgroups and rules that nobody owns.
     /// Returns what was done, a line each.
     ///

@@ -27,6 +27,14 @@ impl Engine {
         Ok(View { row, status })
     }
 
+    /// The id of the container that a user means.
+    ///
+    /// # Errors
+    /// [`gamut_spec::Kind::NotFound`].
+    pub fn container_id(&self, named: &str) -> Result<String, EngineError> {
+        Ok(self.store.db().container(named)?.id)
+    }
+
     /// All containers, the latest first; what a dead keeper left is put right on the way.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub(crate) fn prepare(bridge: &str, families: Families) -> Result<Vec<Change>, N
         for (name, value) in [
             ("disable_ipv6", "0"),
             ("accept_ra", "0"),
-            ("accept_dad", "0"),
+            ("addr_gen_mode", "1"),
         ] {
             set(&mut changes, &format!("{conf}/{name}"), value)?;
         }

@@ -82,17 +82,10 @@ fn another_bridge_of_ours_is_another_world() {
             ..lab.network.clone()
         },
     };
-    let ensured = other.network.ensure().unwrap();
+    let mut ensured = other.network.ensure().unwrap();
     let (netns, mut inside) = gamut_net::link::Inside::create().unwrap();
     let place = gamut_net::Endpoint::at(&other.network, "beef", "10.90.0.2".parse().unwrap());
-    gamut_net::endpoint::attach_inside(
-        &other.network,
-        &ensured,
-        netns.as_fd(),
-        &mut inside,
-        &place,
-    )
-    .unwrap();
+    gamut_net::endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &place).unwrap();
     let server = listen(&one.netns, "0.0.0.0:80");
     assert!(is_shut(&netns, "10.89.0.2:80"));
     // By a published port it is reached, as from anywhere.
@@ -100,4 +93,37 @@ fn another_bridge_of_ours_is_another_world() {
     visit(&netns, "192.0.2.1:8080", &server);
     let outside = listen(&lab.client, (CLIENT4, 7000));
     assert_eq!(visit(&netns, "192.0.2.2:7000", &outside), ip(HOST4));
+}
+
+#[test]
+fn a_firewall_that_drops_what_is_forwarded_is_seen() {
+    let Some(_lab) = Lab::new() else { return };
+    assert_eq!(gamut_net::nft::dropping_chains().unwrap(), []);
+    let mut socket = Socket::open(Protocol::Netfilter).unwrap();
+    let mut requests = Requests::new();
+    requests.begin(10, None);
+    // Table `filter` of family `ip`, and its chain `FORWARD` with the policy to drop.
+    requests.add(10 << 8, flag::CREATE, |message| {
+        message.raw(&[2, 0, 0, 0]);
+        message.text(1, "filter");
+    });
+    requests.add(10 << 8 | 3, flag::CREATE, |message| {
+        message.raw(&[2, 0, 0, 0]);
+        message.text(1, "filter");
+        message.text(3, "FORWARD");
+        message.text(7, "filter");
+        message.be32(5, 0);
+        message.nest(4, |message| {
+            message.be32(1, 2);
+            message.be32(2, 0);
+        });
+    });
+    requests.commit(10);
+    socket.run_all(&mut requests).unwrap();
+    let seen = gamut_net::nft::dropping_chains().unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        (seen[0].family, &*seen[0].table, &*seen[0].chain),
+        ("ip", "filter", "FORWARD")
+    );
 }

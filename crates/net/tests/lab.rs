@@ -68,6 +68,11 @@ impl Lab {
         cable(&mut host, &client);
         configure(&mut host, HOST4, HOST6);
         configure(&mut far, CLIENT4, CLIENT6);
+        for end in [&mut host, &mut far] {
+            settle(end);
+        }
+        await_ipv6(HOST6.parse().unwrap());
+        within(client.as_fd(), || await_ipv6(CLIENT6.parse().unwrap())).unwrap();
         let network = network();
         network.ensure().unwrap();
         Some(Lab { client, network })
@@ -77,21 +82,18 @@ impl Lab {
     pub(crate) fn container(&self, number: u8) -> Container {
         let id = format!("{number:02x}").repeat(32);
         let ipv4 = Ipv4Addr::new(10, 89, 0, number);
-        let ensured = self.network.ensure().unwrap();
+        let mut ensured = self.network.ensure().unwrap();
         let endpoint = Endpoint::at(&self.network, &id, ipv4);
         let (netns, mut inside) = Inside::create().unwrap();
-        let attached = endpoint::attach_inside(
-            &self.network,
-            &ensured,
-            netns.as_fd(),
-            &mut inside,
-            &endpoint,
-        );
+        let attached = endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &endpoint);
+        let ipv6 = attached.unwrap().ipv6.unwrap();
+        await_ipv6(self.network.ipv6.unwrap().gateway());
+        within(netns.as_fd(), || await_ipv6(ipv6)).unwrap();
         Container {
             id,
-            ipv6: attached.unwrap().ipv6.unwrap(),
             netns,
             ipv4,
+            ipv6,
         }
     }
 
@@ -104,14 +106,21 @@ impl Lab {
             .collect();
         let bindings: Vec<_> = held.iter().map(|one| one.binding).collect();
         let (v4, v6) = (container.ipv4, Some(container.ipv6));
-        endpoint::publish(&self.network, &container.id, &bindings, v4, v6).unwrap();
+        endpoint::publish(
+            &mut self.network.ensure().unwrap(),
+            &container.id,
+            &bindings,
+            v4,
+            v6,
+        )
+        .unwrap();
         held
     }
 
     pub(crate) fn unpublish(&self, container: &Container, held: Vec<Reserved>) {
         let bindings: Vec<_> = held.iter().map(|one| one.binding).collect();
         let (v4, v6) = (container.ipv4, Some(container.ipv6));
-        endpoint::unpublish(&self.network, &container.id, &bindings, v4, v6).unwrap();
+        drop(endpoint::unpublish(&self.network, &container.id, &bindings, v4, v6).unwrap());
     }
 
     pub(crate) fn table(&self) -> Table<'_> {
@@ -252,6 +261,32 @@ fn configure(socket: &mut Socket, ipv4: &str, ipv6: &str) {
         });
     }
     socket.run_all(&mut requests).unwrap();
+}
+
+/// Waits until the calling thread's namespace has taken an IPv6 address into use, which the kernel
+/// does in a worker of its own: its local route is the last that it makes.
+pub(crate) fn await_ipv6(address: Ipv6Addr) {
+    let digits: String = address
+        .octets()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    let local = format!("{digits} 80 ");
+    loop {
+        let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+        if routes.lines().any(|route| route.starts_with(&local)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Asks for the link, which makes the kernel notice its carrier.
+fn settle(socket: &mut Socket) {
+    let index = rustix::net::netdevice::name_to_index(&*socket, "out0").unwrap();
+    let mut requests = Requests::new();
+    requests.add(18, 0, |message| message.raw(&header(index, false)));
+    socket.query(&mut requests, |_, _| Ok(())).unwrap();
 }
 
 /// Adds a route by way of the host, as a neighbour would who knows about the bridge.

@@ -67,26 +67,20 @@ fn eight_at_once_make_one_network() {
                     within(host.as_fd(), || {
                         start.wait();
                         let network = network();
-                        let ensured = network.ensure().unwrap();
+                        let mut ensured = network.ensure().unwrap();
                         let (netns, mut inside) = Inside::create().unwrap();
                         let id = format!("{number:02x}").repeat(32);
                         let ipv4 = std::net::Ipv4Addr::new(10, 89, 0, number);
                         let place = Endpoint::at(&network, &id, ipv4);
-                        endpoint::attach_inside(
-                            &network,
-                            &ensured,
-                            netns.as_fd(),
-                            &mut inside,
-                            &place,
-                        )
-                        .unwrap();
+                        endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &place)
+                            .unwrap();
                         let port = 8000 + u16::from(number);
                         let binding = gamut_net::Binding {
                             container_port: 80,
                             protocol: gamut_net::Protocol::Tcp,
                             host: ([0, 0, 0, 0], port).into(),
                         };
-                        endpoint::publish(&network, &id, &[binding], ipv4, None).unwrap();
+                        endpoint::publish(&mut ensured, &id, &[binding], ipv4, None).unwrap();
                         netns
                     })
                     .unwrap()

@@ -172,7 +172,14 @@ fn publishing_may_be_repeated_and_survives_a_flush() {
     let bindings: Vec<_> = held.iter().map(|one| one.binding).collect();
     let again = || {
         let (v4, v6) = (container.ipv4, Some(container.ipv6));
-        endpoint::publish(&lab.network, &container.id, &bindings, v4, v6).unwrap();
+        endpoint::publish(
+            &mut lab.network.ensure().unwrap(),
+            &container.id,
+            &bindings,
+            v4,
+            v6,
+        )
+        .unwrap();
     };
     again();
     lab.table().delete().unwrap();
@@ -181,7 +188,7 @@ fn publishing_may_be_repeated_and_survives_a_flush() {
     visit(&lab.client, "192.0.2.1:8080", &server);
     let unpublish = || {
         let (v4, v6) = (container.ipv4, Some(container.ipv6));
-        endpoint::unpublish(&lab.network, &container.id, &bindings, v4, v6).unwrap();
+        drop(endpoint::unpublish(&lab.network, &container.id, &bindings, v4, v6).unwrap());
     };
     unpublish();
     unpublish();
@@ -201,11 +208,11 @@ fn ipv6_switched_off_by_the_hosts_default_is_switched_on_inside() {
         }
     })
     .unwrap();
-    let ensured = lab.network.ensure().unwrap();
+    let mut ensured = lab.network.ensure().unwrap();
     let place = gamut_net::Endpoint::at(&lab.network, "abcdef", "10.89.0.9".parse().unwrap());
-    let attached =
-        endpoint::attach_inside(&lab.network, &ensured, netns.as_fd(), &mut inside, &place);
+    let attached = endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &place);
     assert_eq!(attached.unwrap().ipv6, place.ipv6);
+    within(netns.as_fd(), || await_ipv6(place.ipv6.unwrap())).unwrap();
     let server = listen(&netns, "[fd00:89::9]:80");
     visit_from_host("[fd00:89::9]:80", &server);
 }

@@ -36,7 +36,10 @@ fn counters_count_what_the_container_sends() {
     let container = lab.container(2);
     let before = counters(&container);
     let client = datagrams(&container.netns, "0.0.0.0:0");
-    client.send_to(&[0; 1000], "10.89.0.1:9").unwrap();
+    let server = std::net::UdpSocket::bind("10.89.0.1:90").unwrap();
+    // An exchange, so that the neighbour is known and the datagram has left.
+    visit_udp(&client, "10.89.0.1:90", &server);
+    client.send_to(&[0; 1000], "10.89.0.1:90").unwrap();
     let after = counters(&container);
     assert_eq!(after.name, "eth0");
     assert!(

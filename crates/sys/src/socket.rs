@@ -69,14 +69,35 @@ fn packet_socket() -> Result<OwnedFd, Errno> {
     )
 }
 
+/// Whether a send may wait for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    Wait,
+    /// `EAGAIN` instead.
+    Now,
+}
+
 /// Sends one packet with descriptors; a peer that is gone is `EPIPE`, never a signal.
 ///
 /// # Errors
-/// `EAGAIN` on a full non-blocking socket; `EMSGSIZE` above the socket's buffer.
+/// `EAGAIN` on a full socket that may not wait; `EMSGSIZE` above the socket's buffer.
 pub fn send(
     socket: BorrowedFd<'_>,
     parts: &[&[u8]],
     descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    send_with(socket, parts, descriptors, Patience::Wait)
+}
+
+/// [`send`], with a word on waiting; a non-blocking socket never waits.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_with(
+    socket: BorrowedFd<'_>,
+    parts: &[&[u8]],
+    descriptors: &[BorrowedFd<'_>],
+    patience: Patience,
 ) -> Result<(), Errno> {
     let mut slices = [IoSlice::new(&[]); 3];
     for (slice, part) in slices.iter_mut().zip(parts) {
@@ -87,12 +108,11 @@ pub fn send(
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::INVAL);
     }
-    sendmsg(
-        socket,
-        &slices[..parts.len().min(3)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    let flags = match patience {
+        Patience::Wait => SendFlags::NOSIGNAL,
+        Patience::Now => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    };
+    sendmsg(socket, &slices[..parts.len().min(3)], &mut control, flags)?;
     Ok(())
 }
 

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
+use gamut_engine::client::Input;
+use gamut_engine::record;
+use gamut_plan::launch::{Stdin, Terminal};
+
 use crate::args::Context;
+use crate::attached::{self, Ending, Joint, SignalsTo};
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
 
@@ -26,6 +31,30 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("attach"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut engine = context.engine()?;
+    let view = engine.container(&args.container).map_err(Failure::engine)?;
+    let plan = record::read_plan(&engine.container_dirs(&view.row.id)).map_err(Failure::engine)?;
+    let mut keeper = engine.connect(&view.row.id).map_err(Failure::engine)?;
+    let keys = args.detach_keys.clone().unwrap_or_default();
+    let joint = Joint {
+        stdin: !args.no_stdin && plan.streams.stdin != Stdin::Closed,
+        stdout: true,
+        stderr: true,
+        tty: plan.streams.terminal != Terminal::None,
+        signals: if args.sig_proxy {
+            SignalsTo::Workload
+        } else {
+            SignalsTo::Nobody
+        },
+        detach_keys: Some(&keys),
+    };
+    let signals = attached::watch_signals(&joint)?;
+    keeper
+        .attach(if joint.stdin { Input::Yes } else { Input::No })
+        .map_err(Failure::engine)?;
+    match attached::run(&mut keeper, joint, &signals)? {
+        Ending::Detached => Ok(ExitCode::SUCCESS),
+        Ending::Exited(exit) => Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(255))),
+    }
 }

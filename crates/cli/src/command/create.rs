@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+use gamut_engine::CreateOptions;
+
 use crate::args::Context;
-use crate::command::run::AttachArgs;
+use crate::command::run::{AttachArgs, print_line, warn};
 use crate::error::Failure;
+use crate::fetch;
 use crate::workload::{Surroundings, WorkloadArgs};
 
 /// Make a container without starting it
@@ -21,7 +24,15 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    let _request = args.workload.request(&Surroundings::of_process())?;
-    Err(Failure::NotBuilt("create"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let request = args.workload.request(&Surroundings::of_process())?;
+    let mut engine = context.engine()?;
+    let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
+    let cidfile = args.workload.reserve_cidfile()?;
+    let created = engine
+        .create(&request, &source, CreateOptions::default())
+        .map_err(Failure::engine)?;
+    cidfile.write(&created.id)?;
+    warn(&created.warnings);
+    print_line(&created.id)
 }

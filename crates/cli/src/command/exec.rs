@@ -1,14 +1,21 @@
 //! `gamut exec`.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use gamut_plan::cell::Exit;
+use gamut_plan::launch::{ExecPlan, Privileged};
+
 use crate::args::Context;
+use crate::attached::{self, Ending, Joint, SignalsTo};
+use crate::command::run::start_failed;
 use crate::convert::{DetachKeys, EnvArg, parse_detach_keys, parse_env, parse_user};
 use crate::error::Failure;
+use crate::relay::{self, Streams};
 use crate::terminal;
 use crate::workload::{Surroundings, environment};
-use gamut_plan::request::{ExecRequest, RequestError, User};
+use gamut_plan::request::{EnvChange, ExecRequest, Identity, RequestError, User};
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]
@@ -79,11 +86,87 @@ impl Args {
 }
 
 /// Carries it out.
-pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let request = args.request(&Surroundings::of_process())?;
     let attached = request.stdin_open && !args.detach;
     if request.tty && attached && !terminal::is_terminal(std::io::stdin()) {
         return Err(Failure::NotATerminal);
     }
-    Err(Failure::NotBuilt("exec"))
+    let engine = context.engine()?;
+    let id = engine
+        .container_id(&request.container)
+        .map_err(Failure::engine)?;
+    let mut keeper = engine.connect(&id).map_err(Failure::engine)?;
+    let plan = plan(&request);
+    let keys = args.detach_keys.clone().unwrap_or_default();
+    let joint = Joint {
+        stdin: attached,
+        stdout: true,
+        stderr: true,
+        tty: request.tty,
+        signals: SignalsTo::Workload,
+        detach_keys: Some(&keys),
+    };
+    let signals = if args.detach {
+        None
+    } else {
+        Some(attached::watch_signals(&joint)?)
+    };
+    if request.tty {
+        let executed = keeper.exec(plan, &[]).map_err(start_failed)?;
+        let (Some(signals), Some(master)) = (signals, executed.terminal) else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        return Ok(
+            match relay::run_terminal(&mut keeper, &master, attached, Some(&keys), &signals)? {
+                Ending::Detached => ExitCode::SUCCESS,
+                Ending::Exited(exit) => code(exit),
+            },
+        );
+    }
+    let streams = if args.detach {
+        Streams::nowhere()?
+    } else {
+        Streams::like_ours(attached)?
+    };
+    let borrowed: Vec<_> = streams.theirs.iter().map(AsFd::as_fd).collect();
+    keeper.exec(plan, &borrowed).map_err(start_failed)?;
+    match signals {
+        None => Ok(ExitCode::SUCCESS),
+        Some(signals) => Ok(code(relay::run(&mut keeper, streams, &signals)?)),
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(u8::try_from(exit.code).unwrap_or(255))
+}
+
+fn plan(request: &ExecRequest) -> ExecPlan {
+    let text = |identity: &Identity| match identity {
+        Identity::Id(id) => id.to_string(),
+        Identity::Name(name) => name.clone(),
+    };
+    let size = terminal::window_size(std::io::stdout()).map_or((0, 0), |s| (s.rows, s.columns));
+    ExecPlan {
+        args: request.command.clone(),
+        env: request
+            .env
+            .iter()
+            .filter_map(|change| match change {
+                EnvChange::Set { name, value } => Some(format!("{name}={value}")),
+                EnvChange::Unset { .. } => None,
+            })
+            .collect(),
+        cwd: request.working_dir.clone(),
+        user: request.user.as_ref().map(|user| match &user.group {
+            Some(group) => format!("{}:{}", text(&user.user), text(group)),
+            None => text(&user.user),
+        }),
+        privileged: if request.privileged {
+            Privileged::Yes
+        } else {
+            Privileged::No
+        },
+        terminal: request.tty.then_some(size),
+    }
 }

@@ -2,12 +2,21 @@
 
 use std::process::ExitCode;
 
+use gamut_engine::client::{Client, ClientError, Input};
+use gamut_engine::{CreateOptions, Engine, Force};
+use gamut_plan::cell::StartError;
+use gamut_plan::launch as plan;
+
 use crate::args::Context;
+use crate::attached::{self, Ending, Joint, SignalsTo};
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
+use crate::exit::Stage;
+use crate::fetch;
 use crate::terminal;
+use crate::trace::Trace;
 use crate::workload::{Surroundings, WorkloadArgs};
-use gamut_plan::request::RunRequest;
+use gamut_plan::request::{AfterExit, RunRequest};
 
 /// Run a command in a new container
 ///
@@ -115,11 +124,167 @@ impl Args {
 }
 
 /// Carries it out.
-pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut trace = Trace::new(args.trace);
     let request = args.request(&Surroundings::of_process())?;
     let attachment = args.attachment();
     if request.process.tty && attachment.stdin && !terminal::is_terminal(std::io::stdin()) {
         return Err(Failure::NotATerminal);
     }
-    Err(Failure::NotBuilt("run"))
+    trace.mark("arguments read");
+    // The keeper starts while the image is looked up.
+    let mut keeper = if args.dry_run {
+        None
+    } else {
+        Some(Client::spawn().map_err(Failure::engine)?)
+    };
+    let mut engine = context.engine()?;
+    let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
+    trace.mark("image found");
+    let options = CreateOptions {
+        terminal_size: terminal::window_size(std::io::stdout()).map(|s| (s.rows, s.columns)),
+        trace: if args.trace {
+            plan::Trace::On
+        } else {
+            plan::Trace::Off
+        },
+    };
+    let Some(keeper) = &mut keeper else {
+        let created = engine
+            .plan_only(&request, &source, options)
+            .map_err(Failure::engine)?;
+        let text =
+            serde_json::to_string_pretty(&created.plan).map_err(|e| Failure::Output(e.into()))?;
+        return print_line(&text);
+    };
+    let cidfile = args.workload.reserve_cidfile()?;
+    let created = engine
+        .create(&request, &source, options)
+        .map_err(Failure::engine)?;
+    trace.mark("container recorded");
+    cidfile.write(&created.id)?;
+    warn(&created.warnings);
+    let session = Session {
+        args: &args,
+        request: &request,
+        attachment,
+        id: &created.id,
+    };
+    session.start(&mut engine, keeper, trace)
+}
+
+/// One run, from the made container on.
+struct Session<'a> {
+    args: &'a Args,
+    request: &'a RunRequest,
+    attachment: Attachment,
+    id: &'a str,
+}
+
+impl Session<'_> {
+    fn start(
+        &self,
+        engine: &mut Engine,
+        keeper: &mut Client,
+        mut trace: Trace,
+    ) -> Result<ExitCode, Failure> {
+        let attached = self.attachment.stdin || self.attachment.stdout || self.attachment.stderr;
+        let removes = self.request.after_exit == AfterExit::Remove;
+        let keys = self.args.detach_keys.clone().unwrap_or_default();
+        let joint = Joint {
+            stdin: self.attachment.stdin,
+            stdout: self.attachment.stdout,
+            stderr: self.attachment.stderr,
+            tty: self.request.process.tty,
+            signals: if self.args.sig_proxy {
+                SignalsTo::Workload
+            } else {
+                SignalsTo::Nobody
+            },
+            detach_keys: Some(&keys),
+        };
+        let signals = if attached {
+            Some(attached::watch_signals(&joint)?)
+        } else {
+            None
+        };
+        if attached {
+            let input = if self.attachment.stdin {
+                Input::Yes
+            } else {
+                Input::No
+            };
+            keeper.attach(input).map_err(Failure::engine)?;
+        }
+        if removes && attached {
+            keeper.take_removal().map_err(Failure::engine)?;
+        }
+        let started = match engine.start(self.id, keeper) {
+            Ok(started) => started,
+            Err(error) => {
+                if removes {
+                    let _ = engine.remove(self.id, Force::Yes);
+                }
+                return Err(start_failed(error));
+            }
+        };
+        warn(&started.warnings);
+        trace.show(&started.trace);
+        let Some(signals) = signals else {
+            // Nobody waits for this command any more but the user's shell.
+            print_line(self.id)?;
+            let _ = engine.repair_in_passing();
+            return Ok(ExitCode::SUCCESS);
+        };
+        match attached::run(keeper, joint, &signals) {
+            Ok(Ending::Detached) => Ok(ExitCode::SUCCESS),
+            Ok(Ending::Exited(exit)) => {
+                if removes {
+                    engine.remove(self.id, Force::No).map_err(Failure::engine)?;
+                }
+                Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(255)))
+            }
+            Err(failure) => {
+                // The keeper died, and its workload with it.
+                let _ = engine.container(self.id);
+                if removes {
+                    let _ = engine.remove(self.id, Force::Yes);
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// A start that failed is about the workload's command only if that could not be run.
+pub(crate) fn start_failed(error: ClientError) -> Failure {
+    let about_command = matches!(
+        &error,
+        ClientError::Start(
+            StartError::ProgramNotFound { .. } | StartError::ProgramNotRunnable { .. }
+        )
+    );
+    let stage = if about_command {
+        Stage::Command
+    } else {
+        Stage::Engine
+    };
+    Failure::Engine {
+        stage,
+        fault: Box::new(error),
+    }
+}
+
+/// What the user should know and that is no failure.
+pub(crate) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Prints a line of the result.
+pub(crate) fn print_line(text: &str) -> Result<ExitCode, Failure> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{text}").map_err(Failure::Output)?;
+    Ok(ExitCode::SUCCESS)
 }

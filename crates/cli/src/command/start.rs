@@ -2,9 +2,16 @@
 
 use std::process::ExitCode;
 
+use gamut_engine::client::{Client, Input};
+use gamut_engine::{Engine, record};
+use gamut_plan::launch::{Stdin, Terminal};
+
 use crate::args::Context;
+use crate::attached::{self, Ending, Joint, SignalsTo};
+use crate::command::run::{print_line, start_failed, warn};
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
+use crate::exit::Verb;
 
 /// Start stopped containers
 #[derive(Debug, clap::Args)]
@@ -27,6 +34,75 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("start"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut engine = context.engine()?;
+    if args.attach || args.interactive {
+        let [one] = args.containers.as_slice() else {
+            return Err(Failure::Unsupported {
+                flag: "--attach with several containers",
+            });
+        };
+        return attached_start(&args, &mut engine, one);
+    }
+    let mut failure = None;
+    for named in &args.containers {
+        match start(&mut engine, named) {
+            Ok(()) => drop(print_line(named)?),
+            Err(error) => {
+                if let Some(earlier) = failure.replace(error) {
+                    earlier.report(Verb::Attached);
+                }
+            }
+        }
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
+    let view = engine.container(named).map_err(Failure::engine)?;
+    // Docker's: to start what runs is no error.
+    if view.status.is_live() {
+        return Ok(());
+    }
+    let mut keeper = Client::spawn().map_err(Failure::engine)?;
+    let started = engine
+        .start(&view.row.id, &mut keeper)
+        .map_err(Failure::engine)?;
+    warn(&started.warnings);
+    Ok(())
+}
+
+fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitCode, Failure> {
+    let view = engine.container(named).map_err(Failure::engine)?;
+    let plan = record::read_plan(&engine.container_dirs(&view.row.id)).map_err(Failure::engine)?;
+    let tty = plan.streams.terminal != Terminal::None;
+    let running = view.status.is_live();
+    let mut keeper = if running {
+        engine.connect(&view.row.id).map_err(Failure::engine)?
+    } else {
+        Client::spawn().map_err(Failure::engine)?
+    };
+    let keys = args.detach_keys.clone().unwrap_or_default();
+    let joint = Joint {
+        stdin: args.interactive && plan.streams.stdin != Stdin::Closed,
+        stdout: true,
+        stderr: true,
+        tty,
+        signals: SignalsTo::Workload,
+        detach_keys: Some(&keys),
+    };
+    let signals = attached::watch_signals(&joint)?;
+    keeper
+        .attach(if joint.stdin { Input::Yes } else { Input::No })
+        .map_err(Failure::engine)?;
+    if !running {
+        let started = engine
+            .start(&view.row.id, &mut keeper)
+            .map_err(start_failed)?;
+        warn(&started.warnings);
+    }
+    match attached::run(&mut keeper, joint, &signals)? {
+        Ending::Detached => Ok(ExitCode::SUCCESS),
+        Ending::Exited(exit) => Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(255))),
+    }
 }

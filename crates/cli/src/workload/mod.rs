@@ -10,6 +10,7 @@ mod security;
 mod storage;
 mod surroundings;
 
+use crate::cidfile::Cidfile;
 use crate::error::Failure;
 use gamut_plan::request::RunRequest;
 
@@ -54,6 +55,16 @@ pub struct WorkloadArgs {
 }
 
 impl WorkloadArgs {
+    /// Whether a pull says nothing.
+    pub fn quiet(&self) -> bool {
+        self.general.quiet
+    }
+
+    /// Makes the file of `--cidfile`.
+    pub fn reserve_cidfile(&self) -> Result<Cidfile, Failure> {
+        Cidfile::reserve(self.general.cidfile.as_ref())
+    }
+
     /// The request, with the host's variables, files and current directory put in.
     pub fn request(&self, surroundings: &Surroundings) -> Result<RunRequest, Failure> {
         let mut words = self.image_and_command.iter().cloned();

@@ -80,16 +80,14 @@ impl FromStr for AddHost {
     }
 }
 
-/// The addresses `host-gateway` stands for: the bridge's.
-pub type HostGateway<'a> = &'a [IpAddr];
-
 /// The content of `/etc/hosts`: the local names, the additional ones, then the container's own
-/// name for each of its addresses. A name with a domain is followed by its first part.
+/// name for each of its addresses. `host-gateway` stands for `gateways`, the bridge's addresses
+/// ([`crate::Network::gateways`]). A name with a domain is followed by its first part.
 pub fn hosts(
     hostname: &str,
     addresses: &[IpAddr],
     additional: &[AddHost],
-    gateway: HostGateway<'_>,
+    gateways: &[IpAddr],
 ) -> String {
     let mut text = LOCAL.to_owned();
     let mut line = |address: &IpAddr, name: &str| {
@@ -99,7 +97,7 @@ pub fn hosts(
     for AddHost { name, target } in additional {
         match target {
             HostTarget::Address(address) => line(address, name),
-            HostTarget::HostGateway => gateway.iter().for_each(|address| line(address, name)),
+            HostTarget::HostGateway => gateways.iter().for_each(|address| line(address, name)),
         }
     }
     let own = match hostname.split_once('.') {

@@ -4,7 +4,7 @@
 mod hosts;
 mod resolv;
 
-pub use hosts::{AddHost, AddHostError, HostGateway, HostTarget, hosts};
+pub use hosts::{AddHost, AddHostError, HostTarget, hosts};
 pub use resolv::{DnsOptions, HostResolver, Origin, ResolvConf, resolv_conf};
 
 /// The content of `/etc/hostname` (hostname(5)).

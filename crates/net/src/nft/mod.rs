@@ -1,12 +1,13 @@
 //! The packet filter: one table of the family `inet`, spoken of in netlink
 //! (`linux/netfilter/nf_tables.h`). No other table is touched.
 //!
-//! [`ruleset`] says what the table holds and why. Everything here may be repeated and may run in
+//! The file `ruleset.rs` says what the table holds and why. Everything here may be repeated and may run in
 //! several processes at once: the table is made and changed in transactions, and where a change
 //! depends on what was read, the kernel is asked to refuse if anything happened in between.
 
 mod element;
 mod expression;
+mod foreign;
 mod ruleset;
 mod uapi;
 
@@ -26,6 +27,7 @@ use uapi::{
 };
 
 pub use element::{Published, Redirect};
+pub use foreign::{DroppingChain, dropping_chains};
 
 /// The kernel's answer when the rules changed since the given generation (`ERESTART`, which
 /// errno(3) does not list).

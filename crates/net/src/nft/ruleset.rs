@@ -481,10 +481,12 @@ fn add_set(requests: &mut Requests, table: &str, id: u32, one: &Set) {
             message.be32(set::DATA_LEN, data.bytes);
         }
         message.be32(set::ID, id);
-        if one.intervals {
-            // Tells `nft` that the keys are in network order, without which it shows no intervals
-            // (NFTNL_UDATA_SET_KEYBYTEORDER, 4 bytes, BYTEORDER_BIG_ENDIAN).
-            message.bytes(set::USERDATA, &[0, 4, 2, 0, 0, 0]);
+        // Tells `nft` in which order the key's bytes are, without which it shows neither intervals
+        // nor names (NFTNL_UDATA_SET_KEYBYTEORDER, 4 bytes: 1 the machine's, 2 the network's).
+        match one.key.number {
+            IFNAME => message.bytes(set::USERDATA, &[0, 4, 1, 0, 0, 0]),
+            IPV4 | IPV6 => message.bytes(set::USERDATA, &[0, 4, 2, 0, 0, 0]),
+            _ => {}
         }
     });
 }

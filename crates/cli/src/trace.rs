@@ -1,0 +1,60 @@
+//! `run --trace`: where the time of a start went, phase by phase.
+
+use gamut_plan::wire::Mark;
+
+/// The marks of this process; the keeper's are put between them by their time.
+#[derive(Debug)]
+pub struct Trace {
+    on: bool,
+    start_ns: u64,
+    marks: Vec<Mark>,
+}
+
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+impl Trace {
+    /// Begins now.
+    #[must_use]
+    pub fn new(on: bool) -> Self {
+        Trace {
+            on,
+            start_ns: now_ns(),
+            marks: Vec::new(),
+        }
+    }
+
+    /// A phase of this process is over.
+    pub fn mark(&mut self, phase: &str) {
+        if self.on {
+            self.marks.push(Mark {
+                phase: phase.to_owned(),
+                at_ns: now_ns(),
+            });
+        }
+    }
+
+    /// Prints all marks in the order of time: µs since the beginning, and since the mark before.
+    pub fn show(&mut self, of_keeper: &[Mark]) {
+        if !self.on {
+            return;
+        }
+        self.mark("started");
+        let theirs = of_keeper.iter().map(|m| Mark {
+            phase: format!("keeper: {}", m.phase),
+            at_ns: m.at_ns,
+        });
+        let mut all: Vec<Mark> = self.marks.drain(..).chain(theirs).collect();
+        all.sort_by_key(|m| m.at_ns);
+        let mut before = self.start_ns;
+        eprintln!("{:>9} {:>9}  phase over", "at µs", "took µs");
+        for mark in all {
+            let at_us = mark.at_ns.saturating_sub(self.start_ns) / 1000;
+            let took_us = mark.at_ns.saturating_sub(before) / 1000;
+            eprintln!("{at_us:>9} {took_us:>9}  {}", mark.phase);
+            before = mark.at_ns;
+        }
+    }
+}
