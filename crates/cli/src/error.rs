@@ -95,11 +95,16 @@ impl Failure {
             const SIGPIPE: u8 = 13;
             return ExitCode::from(exit::of_signal(SIGPIPE));
         }
+        self.say();
+        ExitCode::from(exit::status(verb, self.stage(), self.kind()))
+    }
+
+    /// Says what happened on standard error.
+    pub fn say(&self) {
         match self {
             Self::Engine { fault, .. } => say(fault.as_ref()),
             other => say(other),
         }
-        ExitCode::from(exit::status(verb, self.stage(), self.kind()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, Once, PoisonError};
 
-use rustix::termios::{self, OptionalActions, Termios};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 /// Rows and columns of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,19 +44,48 @@ impl RawMode {
     /// Makes the terminal `fd` raw. At most one guard lives at a time; a second call fails with
     /// [`io::ErrorKind::AlreadyExists`].
     pub fn enter(fd: impl AsFd) -> io::Result<Self> {
-        restore_on_panic();
-        let fd = fd.as_fd().try_clone_to_owned()?;
-        let before = termios::tcgetattr(&fd)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-        if saved.is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        termios::tcsetattr(&fd, OptionalActions::Now, &raw)?;
-        *saved = Some((fd, before));
+        change(fd, OptionalActions::Now, Termios::make_raw)?;
         Ok(Self { _private: () })
     }
+}
+
+/// A terminal that does not show what is typed, for passwords; dropping it puts back what was.
+/// It and [`RawMode`] exclude each other.
+#[derive(Debug)]
+pub struct NoEcho {
+    _private: (),
+}
+
+impl NoEcho {
+    /// Hides what is typed on the terminal `fd` from now on; what was typed before is dropped.
+    pub fn enter(fd: impl AsFd) -> io::Result<Self> {
+        change(fd, OptionalActions::Flush, |modes| {
+            modes.local_modes.remove(LocalModes::ECHO);
+        })?;
+        Ok(Self { _private: () })
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Changes the terminal's modes, having noted what they were.
+fn change(fd: impl AsFd, when: OptionalActions, how: impl FnOnce(&mut Termios)) -> io::Result<()> {
+    restore_on_panic();
+    let fd = fd.as_fd().try_clone_to_owned()?;
+    let before = termios::tcgetattr(&fd)?;
+    let mut after = before.clone();
+    how(&mut after);
+    let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if saved.is_some() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    termios::tcsetattr(&fd, when, &after)?;
+    *saved = Some((fd, before));
+    Ok(())
 }
 
 impl Drop for RawMode {
@@ -95,7 +124,7 @@ fn restore_on_panic() {
 mod tests {
     use super::*;
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+    use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
     fn terminal() -> (OwnedFd, OwnedFd) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

@@ -45,6 +45,8 @@ pub enum EngineError {
     Name(String),
     #[error("the container {name} is running")]
     Running { name: String },
+    #[error("the container {name} is not running")]
+    NotRunning { name: String },
     #[error("the container {name} is running already")]
     RunsAlready { name: String },
     #[error("the container {name} is being removed or started by another command")]
@@ -99,6 +101,7 @@ impl Fault for EngineError {
                 Kind::NotFound
             }
             EngineError::Running { .. }
+            | EngineError::NotRunning { .. }
             | EngineError::RunsAlready { .. }
             | EngineError::Busy { .. } => Kind::Conflict,
             EngineError::Level { .. } => Kind::HostLacks,
@@ -113,6 +116,7 @@ impl Fault for EngineError {
                 "a name has letters, digits, `_`, `.` and `-`, and begins with a letter or digit"
                     .into(),
             ),
+            EngineError::NotRunning { name } => Some(format!("start it with `gamut start {name}`")),
             EngineError::Running { .. } => Some("stop it first, or use `-f`".into()),
             EngineError::Level { .. } => Some("`gamut doctor` says what each level needs".into()),
             EngineError::HostPath { source, .. }

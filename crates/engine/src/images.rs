@@ -5,7 +5,9 @@ use gamut_spec::image::ImageConfig;
 use gamut_spec::reference::Reference;
 use gamut_store::StoreError;
 use gamut_store::db::Image;
-use gamut_store::gc::{Force, ImageTarget, Removed};
+use gamut_store::gc::ImageTarget;
+
+pub use gamut_store::gc::{Force, Removed};
 
 use crate::create::Source;
 use crate::engine::Engine;

@@ -6,6 +6,7 @@
 pub mod cells;
 pub mod client;
 pub mod create;
+pub mod details;
 pub mod dirs;
 mod engine;
 mod error;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,13 +59,15 @@ impl Fault for LogError {
 }
 
 impl Selection {
-    fn takes(&self, line: &Line) -> bool {
+    /// Whether the line was written at the right time.
+    #[must_use]
+    pub fn takes(&self, line: &Line) -> bool {
         self.since.is_none_or(|since| line.time >= since)
             && self.until.is_none_or(|until| line.time <= until)
     }
 }
 
-/// The files of a log that exist, oldest first.
+/// The files of a log, oldest first; the current one, which may be missing, last.
 fn files(path: &Path) -> Vec<PathBuf> {
     let mut list = Vec::new();
     for n in 1.. {
@@ -90,41 +92,9 @@ fn files(path: &Path) -> Vec<PathBuf> {
 pub fn read(
     path: &Path,
     selection: &Selection,
-    mut each: impl FnMut(&Line) -> bool,
+    each: impl FnMut(&Line) -> bool,
 ) -> Result<(), LogError> {
-    let mut last = VecDeque::new();
-    for file in files(path) {
-        let Some(open) = open(&file)? else { continue };
-        for text in BufReader::new(open).split(b'\n') {
-            let text = text.map_err(|source| LogError::Read {
-                path: file.clone(),
-                source,
-            })?;
-            let Ok(line) = serde_json::from_slice::<Line>(&text) else {
-                continue;
-            };
-            if !selection.takes(&line) {
-                continue;
-            }
-            match selection.tail {
-                None if !each(&line) => return Ok(()),
-                None => {}
-                Some(0) => {}
-                Some(count) => {
-                    if last.len() == count {
-                        last.pop_front();
-                    }
-                    last.push_back(line);
-                }
-            }
-        }
-    }
-    for line in &last {
-        if !each(line) {
-            break;
-        }
-    }
-    Ok(())
+    Follower::after(path, selection, each).map(drop)
 }
 
 fn open(path: &Path) -> Result<Option<File>, LogError> {
@@ -147,75 +117,144 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Starts behind what is there.
+    /// Reads as [`read`] does and stands behind what was there: no line is passed over and none
+    /// comes twice, whatever is written or rotated meanwhile.
     ///
     /// # Errors
     /// [`LogError::Read`].
-    pub fn at_end(path: &Path) -> Result<Self, LogError> {
-        let mut reader = open(path)?;
-        if let Some(file) = &mut reader {
-            file.seek(std::io::SeekFrom::End(0))
-                .map_err(|source| LogError::Read {
-                    path: path.to_owned(),
-                    source,
-                })?;
-        }
-        Ok(Follower {
+    pub fn after(
+        path: &Path,
+        selection: &Selection,
+        mut each: impl FnMut(&Line) -> bool,
+    ) -> Result<Self, LogError> {
+        // Before the older ones: it is known by its inode when it is rotated now.
+        let mut follower = Follower {
             path: path.to_owned(),
-            reader: reader.map(BufReader::new),
+            reader: open(path)?.map(BufReader::new),
             partial: Vec::new(),
-        })
+        };
+        let current = follower.inode();
+        let mut last = VecDeque::new();
+        let mut take = |line: Line| match selection.tail {
+            _ if !selection.takes(&line) => true,
+            None => each(&line),
+            Some(count) => {
+                last.push_back(line);
+                if last.len() > count {
+                    last.pop_front();
+                }
+                true
+            }
+        };
+        let mut wanted = true;
+        for path in files(path) {
+            let Some(file) = open(&path)? else { continue };
+            if !wanted || inode(&file) == current {
+                break;
+            }
+            let mut reader = BufReader::new(file);
+            wanted = drain(&mut reader, &mut Vec::new(), &path, &mut take)?;
+        }
+        if wanted {
+            follower.drain(&mut take)?;
+        }
+        for line in &last {
+            if !each(line) {
+                break;
+            }
+        }
+        Ok(follower)
     }
 
-    /// The complete lines that were added since; follows a rotation.
+    /// The complete lines that were added since; follows rotations.
     ///
     /// # Errors
     /// [`LogError::Read`].
     pub fn lines(&mut self) -> Result<Vec<Line>, LogError> {
         let mut lines = Vec::new();
-        loop {
-            self.drain(&mut lines)?;
-            if !self.rotated() {
-                return Ok(lines);
-            }
-            self.reader = open(&self.path)?.map(BufReader::new);
-        }
-    }
-
-    fn drain(&mut self, lines: &mut Vec<Line>) -> Result<(), LogError> {
-        let Some(reader) = &mut self.reader else {
-            return Ok(());
+        let mut take = |line| {
+            lines.push(line);
+            true
         };
         loop {
-            let read = reader.read_until(b'\n', &mut self.partial);
-            let length = read.map_err(|source| LogError::Read {
-                path: self.path.clone(),
-                source,
-            })?;
-            if length == 0 || !self.partial.ends_with(b"\n") {
-                return Ok(());
-            }
-            if let Ok(line) = serde_json::from_slice(&self.partial) {
-                lines.push(line);
-            }
+            self.drain(&mut take)?;
+            let Some(next) = self.successor()? else {
+                return Ok(lines);
+            };
+            // What was written between the last look and the rotation.
+            self.drain(&mut take)?;
+            self.reader = Some(BufReader::new(next));
             self.partial.clear();
         }
     }
 
-    /// Whether the path is another file by now.
-    fn rotated(&self) -> bool {
-        let Ok(now) = std::fs::metadata(&self.path) else {
-            return false;
+    fn drain(&mut self, take: &mut dyn FnMut(Line) -> bool) -> Result<bool, LogError> {
+        match &mut self.reader {
+            Some(reader) => drain(reader, &mut self.partial, &self.path, take),
+            None => Ok(true),
+        }
+    }
+
+    fn inode(&self) -> Option<u64> {
+        self.reader.as_ref().and_then(|r| inode(r.get_ref()))
+    }
+
+    /// The file that comes after ours, if ours has been rotated.
+    fn successor(&self) -> Result<Option<File>, LogError> {
+        let own = self.inode();
+        let current = std::fs::metadata(&self.path).ok().map(|m| m.ino());
+        if current == own {
+            return Ok(None);
+        }
+        let files = files(&self.path);
+        let inodes: Vec<Option<u64>> = files
+            .iter()
+            .map(|path| std::fs::metadata(path).ok().map(|m| m.ino()))
+            .collect();
+        // One that is gone was rotated away: the oldest that is left is the nearest.
+        let next = match inodes.iter().position(|inode| *inode == own) {
+            Some(index) => index + 1,
+            None => 0,
         };
-        let ours = self
-            .reader
-            .as_ref()
-            .and_then(|r| r.get_ref().metadata().ok());
-        ours.is_none_or(|ours| ours.ino() != now.ino())
+        match files.get(next) {
+            Some(path) => open(path),
+            None => Ok(None),
+        }
     }
 
     /// How long to sleep between two looks.
     pub const PAUSE: Duration = Duration::from_millis(50);
+}
+
+fn inode(file: &File) -> Option<u64> {
+    file.metadata().ok().map(|m| m.ino())
+}
+
+/// Calls `take` for each whole line up to the end of the file; what is left of one stays in
+/// `partial`. Gives whether `take` wants more.
+fn drain(
+    reader: &mut BufReader<File>,
+    partial: &mut Vec<u8>,
+    path: &Path,
+    take: &mut dyn FnMut(Line) -> bool,
+) -> Result<bool, LogError> {
+    loop {
+        let read = reader.read_until(b'\n', partial);
+        let length = read.map_err(|source| LogError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        if length == 0 || !partial.ends_with(b"\n") {
+            return Ok(true);
+        }
+        let line = serde_json::from_slice(partial);
+        partial.clear();
+        if let Ok(line) = line
+            && !take(line)
+        {
+            return Ok(false);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -265,7 +304,13 @@ mod tests {
             .len(),
             2
         );
-        let mut follower = Follower::at_end(&path).unwrap();
+        let mut seen = 0;
+        let mut follower = Follower::after(&path, &Selection::default(), |_| {
+            seen += 1;
+            true
+        })
+        .unwrap();
+        assert_eq!(seen, 4);
         File::options()
             .append(true)
             .open(&path)
@@ -273,9 +318,18 @@ mod tests {
             .write_all(line(5).as_bytes())
             .unwrap();
         assert_eq!(follower.lines().unwrap().len(), 1);
-        std::fs::rename(&path, directory.join("log.0")).unwrap();
-        std::fs::write(&path, line(6)).unwrap();
-        assert_eq!(follower.lines().unwrap()[0].text, "line 6\n");
+        // Two rotations between two looks; ours is log.2 now.
+        std::fs::rename(&path, directory.join("log.2")).unwrap();
+        std::fs::write(directory.join("log.1"), line(6)).unwrap();
+        std::fs::write(&path, line(7)).unwrap();
+        let texts: Vec<String> = follower
+            .lines()
+            .unwrap()
+            .into_iter()
+            .map(|l| l.text)
+            .collect();
+        assert_eq!(texts, ["line 6\n", "line 7\n"]);
+        assert!(follower.lines().unwrap().is_empty());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::parse_signal;
 use crate::error::Failure;
-use gamut_plan::request::Signal;
+use crate::several;
+use gamut_engine::EngineError;
+use gamut_engine::client::ClientError;
 
 /// Send a signal to running containers
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Signal to send
-    #[arg(short, long, value_name = "SIGNAL", value_parser = parse_signal, default_value = "KILL")]
-    pub signal: Signal,
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+    pub signal: String,
 
     /// Names or ids
     #[arg(value_name = "CONTAINER", required = true)]
@@ -20,6 +22,23 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("kill"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    // Not clap's business: Docker's status for a wrong signal is 1.
+    let signal = parse_signal(&args.signal).map_err(Failure::engine)?;
+    let mut engine = context.engine()?;
+    several::each(&args.containers, |name| {
+        let view = engine.container(name).map_err(Failure::engine)?;
+        let sent = engine
+            .connect(&view.row.id)
+            .and_then(|mut keeper| keeper.signal(i32::from(signal.0)));
+        match sent {
+            Ok(()) => Ok(Some(name.to_owned())),
+            Err(ClientError::NotRunning | ClientError::Gone) => {
+                Err(Failure::engine(EngineError::NotRunning {
+                    name: view.row.name,
+                }))
+            }
+            Err(error) => Err(Failure::engine(error)),
+        }
+    })
 }

@@ -1,9 +1,12 @@
 //! `gamut logout`.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
+use gamut_engine::{EngineError, registry};
+use gamut_spec::{Fault, Kind};
 
 /// Forget the password of a registry
 #[derive(Debug, clap::Args)]
@@ -13,6 +16,18 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("logout"))
+pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
+    let server = args.server.as_deref().unwrap_or(registry::DEFAULT_REGISTRY);
+    let text = match registry::logout(server) {
+        Ok(()) => format!("Removing login credentials for {server}\n"),
+        // As in Docker: it is as it should be.
+        Err(EngineError::Auth(error)) if error.kind() == Kind::NotFound => {
+            format!("Not logged in to {server}\n")
+        }
+        Err(error) => return Err(Failure::engine(error)),
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::Output)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::several;
+use gamut_engine::Force;
+use gamut_spec::{Fault, Kind};
 
 /// Remove containers
 #[derive(Debug, clap::Args)]
@@ -22,6 +25,21 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("rm"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut engine = context.engine()?;
+    let force = match args.force {
+        true => Force::Yes,
+        false => Force::No,
+    };
+    several::each(&args.containers, |name| {
+        match engine.remove(name, force) {
+            Ok(_) => Ok(Some(name.to_owned())),
+            // As in Docker: what is to be gone by force may be gone already.
+            Err(error) if args.force && error.kind() == Kind::NotFound => {
+                crate::error::say(&error);
+                Ok(None)
+            }
+            Err(error) => Err(Failure::engine(error)),
+        }
+    })
 }

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::several;
+use gamut_engine::images::{Force, Removed};
+use gamut_spec::reference::Reference;
+use gamut_spec::{Fault, Kind};
 
 /// Remove images
 #[derive(Debug, clap::Args)]
@@ -22,6 +26,37 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("rmi"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut engine = context.engine()?;
+    let force = match args.force {
+        true => Force::Untag,
+        false => Force::Refuse,
+    };
+    several::each(&args.images, |name| {
+        match engine.remove_image(name, force) {
+            Ok(removed) => Ok(lines(&removed)),
+            Err(error) if args.force && error.kind() == Kind::NotFound => {
+                crate::error::say(&error);
+                Ok(None)
+            }
+            Err(error) => Err(Failure::engine(error)),
+        }
+    })
+}
+
+fn lines(removed: &[Removed]) -> Option<String> {
+    let lines: Vec<String> = removed
+        .iter()
+        .map(|one| match one {
+            Removed::Untagged(name) => format!("Untagged: {}", familiar(name)),
+            Removed::Deleted(id) => format!("Deleted: {id}"),
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// A canonical name as people write it.
+fn familiar(name: &str) -> String {
+    name.parse::<Reference>()
+        .map_or_else(|_| name.to_owned(), |reference| reference.familiar())
 }

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use crate::args::Context;
 use crate::convert::{parse_signal, parse_stop_timeout};
 use crate::error::Failure;
+use crate::several;
+use gamut_engine::client::{Client, ClientError};
+use gamut_engine::dirs::Container;
 use gamut_plan::request::{Signal, StopTimeout};
 
 /// Stop running containers
@@ -26,6 +29,42 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("stop"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let signal = args.signal.map(|signal| i32::from(signal.0));
+    let timeout_s = args.timeout.map(|timeout| match timeout {
+        StopTimeout::Seconds(seconds) => Some(seconds),
+        StopTimeout::Forever => None,
+    });
+    let mut engine = context.engine()?;
+    let found: Vec<_> = args
+        .containers
+        .iter()
+        .map(|name| {
+            let view = engine.container(name).map_err(Failure::engine)?;
+            Ok(engine.container_dirs(&view.row.id))
+        })
+        .collect();
+    // At once: each may take its whole timeout.
+    std::thread::scope(|scope| {
+        let stop = |dirs: Container| {
+            Client::connect(&dirs).and_then(|mut keeper| keeper.stop(signal, timeout_s))
+        };
+        let stops: Vec<Result<_, Failure>> = found
+            .into_iter()
+            .map(|found| found.map(|dirs| scope.spawn(move || stop(dirs))))
+            .collect();
+        let mut stops = stops.into_iter();
+        several::each(&args.containers, |name| {
+            let Some(stop) = stops.next() else {
+                return Ok(None);
+            };
+            match stop?.join() {
+                Ok(Ok(_) | Err(ClientError::NotRunning | ClientError::Gone)) => {
+                    Ok(Some(name.to_owned()))
+                }
+                Ok(Err(error)) => Err(Failure::engine(error)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    })
 }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::fetch;
+use gamut_spec::{Fault, Kind};
 
 /// Give an image another name
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,27 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("tag"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let target = fetch::parse(&args.target)?;
+    if target.digest().is_some() {
+        return Err(Failure::engine(NotATag(args.target)));
+    }
+    let mut engine = context.engine()?;
+    engine.tag(&args.source, &target).map_err(Failure::engine)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Only a registry gives digests.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` has a digest and cannot be given as a name")]
+struct NotATag(String);
+
+impl Fault for NotATag {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("write it as [HOST/]NAME[:TAG]".to_owned())
+    }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::several;
 
 /// Wait until containers end, and print their exit statuses
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,10 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("wait"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut engine = context.engine()?;
+    several::each(&args.containers, |name| {
+        let exit = engine.wait(name).map_err(Failure::engine)?;
+        Ok(Some(exit.code.to_string()))
+    })
 }

@@ -36,12 +36,14 @@ pub const TITLES: [(&str, &str); 17] = [
 ];
 
 /// Filters of `ps`.
-pub const FILTERS: [&str; 12] = [
+pub const FILTERS: [&str; 15] = [
     "ancestor",
     "before",
     "exited",
     "expose",
+    "health",
     "id",
+    "is-task",
     "isolation",
     "label",
     "name",
@@ -49,6 +51,7 @@ pub const FILTERS: [&str; 12] = [
     "publish",
     "since",
     "status",
+    "volume",
 ];
 
 /// Where a container is in its life, with what `STATUS` says about it. Times are nanoseconds

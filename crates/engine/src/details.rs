@@ -1,0 +1,80 @@
+//! What is known of a container besides its row and its status: request, plan, image.
+
+use gamut_plan::LaunchPlan;
+use gamut_plan::launch::{NetworkPlan, Protocol};
+use gamut_plan::request::RunRequest;
+use gamut_spec::image::ImageConfig;
+use gamut_store::StoreError;
+use gamut_store::db::Image;
+use gamut_store::snapshot::Snapshotter;
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::start::View;
+use crate::{network, record};
+
+/// Everything that was written down when a container was made. What is missing was cut short, or
+/// is of another version: lists must show such a container too.
+#[derive(Debug, Clone)]
+pub struct Details {
+    pub request: Option<RunRequest>,
+    pub plan: Option<LaunchPlan>,
+    pub image: Option<Image>,
+    pub config: Option<ImageConfig>,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn details(&self, view: &View) -> Details {
+        let image = view
+            .row
+            .image_id
+            .as_ref()
+            .and_then(|id| self.store.db().image(id).ok().flatten());
+        Details {
+            request: serde_json::from_str(&view.row.request).ok(),
+            plan: record::read_plan(&self.dirs.container(&view.row.id)).ok(),
+            config: image.as_ref().and_then(|i| self.image_config(i).ok()),
+            image,
+        }
+    }
+
+    /// Bytes on disk of a container's own changes.
+    ///
+    /// # Errors
+    /// When its root cannot be measured.
+    pub fn changes_bytes(&self, id: &str) -> Result<u64, EngineError> {
+        let usage = self.store.snapshots().usage(id).map_err(StoreError::from)?;
+        Ok(usage.allotted_bytes)
+    }
+}
+
+impl Details {
+    /// The ports that the image or the request exposes, in order.
+    #[must_use]
+    pub fn exposed(&self) -> Vec<(u16, Protocol)> {
+        match (&self.request, &self.config) {
+            (Some(request), Some(config)) => network::exposed(request, config),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The program and its arguments.
+    #[must_use]
+    pub fn command(&self) -> Vec<String> {
+        let process = self.plan.as_ref().and_then(|p| p.spec.process().as_ref());
+        process.and_then(|p| p.args().clone()).unwrap_or_default()
+    }
+
+    /// Docker's word for the network: `bridge`, `none`, `host`, `container:ID`.
+    #[must_use]
+    pub fn network_mode(&self) -> String {
+        match self.plan.as_ref().map(|p| &p.network) {
+            None => String::new(),
+            Some(NetworkPlan::None) => "none".into(),
+            Some(NetworkPlan::Host) => "host".into(),
+            Some(NetworkPlan::Container(id)) => format!("container:{id}"),
+            Some(NetworkPlan::Bridge(endpoint)) => endpoint.network.clone(),
+        }
+    }
+}
