@@ -21,6 +21,7 @@ pub mod exit;
 pub mod fetch;
 pub mod format;
 pub mod human;
+pub mod inspect;
 pub mod listing;
 pub mod pattern;
 pub mod progress;

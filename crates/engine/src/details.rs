@@ -1,7 +1,10 @@
 //! What is known of a container besides its row and its status: request, plan, image.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use gamut_net::subnet::{Subnet4, Subnet6};
 use gamut_plan::LaunchPlan;
-use gamut_plan::launch::{NetworkPlan, Protocol};
+use gamut_plan::launch::{Endpoint, NetworkPlan, Protocol};
 use gamut_plan::request::RunRequest;
 use gamut_spec::image::ImageConfig;
 use gamut_store::StoreError;
@@ -57,6 +60,18 @@ impl Details {
             (Some(request), Some(config)) => network::exposed(request, config),
             _ => Vec::new(),
         }
+    }
+
+    /// The addresses of the bridge on a network: IPv4, IPv6.
+    #[must_use]
+    pub fn gateways(endpoint: &Endpoint) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+        let (network, bits) = endpoint.subnet4;
+        let ipv4 = Subnet4::new(network, bits).ok();
+        let ipv6 = endpoint.subnet6.and_then(|net| Subnet6::new(net).ok());
+        (
+            ipv4.map(|subnet| subnet.gateway()),
+            endpoint.address6.and(ipv6).map(|subnet| subnet.gateway()),
+        )
     }
 
     /// The program and its arguments.

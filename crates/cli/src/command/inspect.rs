@@ -1,9 +1,16 @@
 //! `gamut inspect`.
 
+use std::io;
 use std::process::ExitCode;
+
+use serde::Serialize;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::format::ObjectFormat;
+use crate::inspect::{Container, Image, Sizes};
+use gamut_engine::Engine;
+use gamut_spec::{Fault, Kind};
 
 /// Print everything about containers and images, as JSON
 #[derive(Debug, clap::Args)]
@@ -33,6 +40,70 @@ pub enum ObjectKind {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("inspect"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let format = ObjectFormat::parse(args.format.as_deref())?;
+    let mut engine = context.engine()?;
+    let mut objects = Vec::new();
+    let mut status = ExitCode::SUCCESS;
+    for name in &args.names {
+        match object(&mut engine, &args, name) {
+            Ok(object) => objects.push(object),
+            Err(failure) => {
+                failure.say();
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    // A template has nothing to say of nothing; without one, the list is there, as in Docker.
+    format.write_list(&objects, &mut io::stdout().lock())?;
+    Ok(status)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Object {
+    Container(Box<Container>),
+    Image(Box<Image>),
+}
+
+fn object(engine: &mut Engine, args: &Args, name: &str) -> Result<Object, Failure> {
+    if args.kind != Some(ObjectKind::Image) {
+        match engine.container(name) {
+            Ok(view) => {
+                let sizes = match args.size {
+                    true => Sizes::Measured,
+                    false => Sizes::No,
+                };
+                let container = Container::of(engine, &view, sizes);
+                return Ok(Object::Container(Box::new(container)));
+            }
+            Err(error) if args.kind.is_none() && error.kind() == Kind::NotFound => {}
+            Err(error) => return Err(Failure::engine(error)),
+        }
+    }
+    let image = match engine.find_image(name) {
+        Ok(image) => image,
+        Err(error) if args.kind.is_none() && error.kind() == Kind::NotFound => {
+            return Err(Failure::engine(NoObject(name.to_owned())));
+        }
+        Err(error) => return Err(Failure::engine(error)),
+    };
+    let config = engine.image_config(&image).map_err(Failure::engine)?;
+    let view = engine.view_of(image).map_err(Failure::engine)?;
+    Ok(Object::Image(Box::new(Image::of(&view, &config))))
+}
+
+/// Neither a container nor an image has the name.
+#[derive(Debug, thiserror::Error)]
+#[error("no such container or image: {0}")]
+struct NoObject(String);
+
+impl Fault for NoObject {
+    fn kind(&self) -> Kind {
+        Kind::NotFound
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("`gamut ps -a` and `gamut images` list what there is".to_owned())
+    }
 }

@@ -1,9 +1,18 @@
 //! `gamut stats`.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::format::ListFormat;
+use crate::terminal;
+use crate::view::{Width, stats};
+use gamut_engine::{Engine, View};
+use gamut_plan::{Phase, Stats};
+use gamut_spec::{Fault, Kind};
 
 /// Show what containers use
 ///
@@ -31,7 +40,94 @@ pub struct Args {
     pub containers: Vec<String>,
 }
 
+/// How long CPU use is measured before something is shown.
+const FIRST_MEASURE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_secs(1);
+/// Clears the screen and goes to its top (ECMA-48: ED, CUP).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("stats"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let format = ListFormat::parse(args.format.as_deref(), stats::TABLE, &stats::TITLES)?;
+    let width = match args.no_trunc {
+        true => Width::Full,
+        false => Width::Cut,
+    };
+    let mut engine = context.engine()?;
+    let clears = !args.no_stream
+        && matches!(format, ListFormat::Table { .. })
+        && terminal::is_terminal(io::stdout());
+    let host_memory_bytes = host_memory_bytes();
+    let mut before = {
+        let views = selected(&args, &mut engine)?;
+        readings(&engine, &views)
+    };
+    std::thread::sleep(FIRST_MEASURE);
+    loop {
+        let views = match selected(&args, &mut engine) {
+            Ok(views) => views,
+            // What was watched has been removed meanwhile.
+            Err(failure) if failure.kind() == Kind::NotFound => return Ok(ExitCode::SUCCESS),
+            Err(failure) => return Err(failure),
+        };
+        let now = readings(&engine, &views);
+        let rows: Vec<_> = views
+            .iter()
+            .map(|view| {
+                let line = stats::Line {
+                    id: &view.row.id,
+                    name: &view.row.name,
+                    before: before.get(&view.row.id),
+                    now: now.get(&view.row.id),
+                    host_memory_bytes,
+                };
+                line.row(width)
+            })
+            .collect();
+        let mut text = Vec::new();
+        if clears {
+            text.extend_from_slice(CLEAR.as_bytes());
+        }
+        format.write(&rows, &mut text)?;
+        let mut output = io::stdout().lock();
+        output
+            .write_all(&text)
+            .and_then(|()| output.flush())
+            .map_err(Failure::Output)?;
+        if args.no_stream {
+            return Ok(ExitCode::SUCCESS);
+        }
+        before = now;
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The containers that are named, else those that run, else, with `--all`, all.
+fn selected(args: &Args, engine: &mut Engine) -> Result<Vec<View>, Failure> {
+    if !args.containers.is_empty() {
+        return args
+            .containers
+            .iter()
+            .map(|name| engine.container(name).map_err(Failure::engine))
+            .collect();
+    }
+    let mut views = engine.containers().map_err(Failure::engine)?;
+    views.retain(|view| args.all || matches!(view.status.phase, Phase::Running | Phase::Paused));
+    Ok(views)
+}
+
+/// By id; one that does not run has none.
+fn readings(engine: &Engine, views: &[View]) -> BTreeMap<String, Stats> {
+    views
+        .iter()
+        .filter_map(|view| {
+            let mut keeper = engine.connect(&view.row.id).ok()?;
+            Some((view.row.id.clone(), keeper.stats().ok()?))
+        })
+        .collect()
+}
+
+fn host_memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
