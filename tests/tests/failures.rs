@@ -242,8 +242,8 @@ fn a_full_disk() {
     gamut
         .call(&["rmi", &format!("{}/small:lab", registry.address)])
         .ok();
-    gamut.assert_untouched();
     gamut_tests::host::program("umount", &[root.to_str().unwrap()]);
+    gamut.assert_untouched();
 }
 
 #[test]
@@ -621,6 +621,6 @@ fn a_bomb_of_a_layer_is_bounded_by_the_disk_not_by_memory() {
     gamut
         .call(&["pull", &registry.shelve(&image, "bomb:lab")])
         .refused(1, &["no space left"]);
-    gamut.assert_untouched();
     gamut_tests::host::program("umount", &[root.to_str().unwrap()]);
+    gamut.assert_untouched();
 }

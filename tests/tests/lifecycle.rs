@@ -130,14 +130,14 @@ fn kill_and_wait() {
 #[test]
 fn several_at_once_and_one_that_is_not_there() {
     let Some(gamut) = Gamut::new() else { return };
-    gamut.idle(&["--name", "a"]);
-    gamut.idle(&["--name", "b"]);
+    gamut.idle(&["--name", "one"]);
+    gamut.idle(&["--name", "two"]);
     let stopped = gamut
-        .call(&["stop", "a", "nobody", "b"])
+        .call(&["stop", "one", "nobody", "two"])
         .refused(1, &["nobody"]);
-    assert_eq!(stopped.lines(), ["a", "b"]);
-    let removed = gamut.call(&["rm", "a", "b"]).ok();
-    assert_eq!(removed.lines(), ["a", "b"]);
+    assert_eq!(stopped.lines(), ["one", "two"]);
+    let removed = gamut.call(&["rm", "one", "two"]).ok();
+    assert_eq!(removed.lines(), ["one", "two"]);
 }
 
 #[test]

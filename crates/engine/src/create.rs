@@ -150,15 +150,18 @@ impl Engine {
             .map_err(gamut_store::StoreError::from)?;
         let dirs = self.dirs.container(id);
         let volumes = self.volumes(request, source, id)?;
-        let hostname = hostname(self, request, id);
-        let (hosts, hostname, resolv_conf) = network::texts(request, &hostname, &addresses);
-        let shares_network = matches!(network_plan, NetworkPlan::Container(_));
+        let other = self.network_owner(&network_plan)?;
+        let hostname = hostname(self, request, id, other.as_ref());
+        let (hosts, hostname_file, resolv_conf) = match other {
+            Some(other) => (other.files.hosts, other.files.hostname, other.files.resolv_conf),
+            None => network::texts(request, &hostname, &addresses),
+        };
         let files = FilesPlan {
             directory: dirs.directory.clone(),
             cache: self.dirs.cache(),
-            hosts: hosts.filter(|_| !shares_network),
-            hostname: hostname.filter(|_| !shares_network),
-            resolv_conf: resolv_conf.filter(|_| !shares_network),
+            hosts,
+            hostname: hostname_file,
+            resolv_conf,
         };
         let durability = match request.after_exit {
             AfterExit::Remove => Durability::Volatile,
@@ -172,6 +175,7 @@ impl Engine {
             request,
             image: &source.config,
             host: self.host(),
+            hostname: &hostname,
             cgroup_parent: &self.instance().cgroup,
             root: RootPlan {
                 lower: mounted.lower,
@@ -224,6 +228,14 @@ impl Engine {
                 )?
             }
         })
+    }
+
+    /// The plan of the container whose network is shared.
+    fn network_owner(&self, network: &NetworkPlan) -> Result<Option<LaunchPlan>, EngineError> {
+        match network {
+            NetworkPlan::Container(id) => Ok(Some(record::read_plan(&self.dirs.container(id))?)),
+            _ => Ok(None),
+        }
     }
 
     /// The request with other containers named by their ids.
@@ -293,11 +305,12 @@ fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
     }
 }
 
-fn hostname(engine: &Engine, request: &RunRequest, id: &str) -> String {
-    match &request.namespaces.hostname {
-        Some(name) => name.clone(),
-        None if request.network.mode == NetworkMode::Host => engine.host().hostname.clone(),
-        None => id.chars().take(12).collect(),
+fn hostname(engine: &Engine, request: &RunRequest, id: &str, other: Option<&LaunchPlan>) -> String {
+    match (&request.namespaces.hostname, other) {
+        (Some(name), _) => name.clone(),
+        (None, Some(other)) => other.spec.hostname().clone().unwrap_or_default(),
+        (None, None) if request.network.mode == NetworkMode::Host => engine.host().hostname.clone(),
+        (None, None) => id.chars().take(12).collect(),
     }
 }
 

@@ -143,6 +143,17 @@ pub fn write_status(container: &Container, status: &Status) -> Result<(), Record
 /// # Errors
 /// `None` if somebody holds it.
 pub fn try_lock(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
+    // Another command may be removing the directory: its last steps are ours to wait out.
+    for _ in 0..10 {
+        match try_lock_once(container) {
+            Err(RecordError::Write { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    try_lock_once(container)
+}
+
+fn try_lock_once(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
     let path = container.lock();
     let file = std::fs::create_dir_all(container.run())
         .and_then(|()| {

@@ -26,6 +26,12 @@ impl Engine {
         let Some(lock) = record::try_lock(&dirs)? else {
             return Err(EngineError::Busy { name: row.name });
         };
+        // Whoever held the lock before may have removed it.
+        if self.store.db().container_by_id(&row.id)?.is_none() {
+            let _ = std::fs::remove_file(dirs.lock());
+            let _ = std::fs::remove_dir(dirs.run());
+            return Err(EngineError::NoContainer(named.to_owned()));
+        }
         self.clear_host(&row.id);
         let removed = self
             .store

@@ -22,7 +22,7 @@ pub enum RegistryError {
         proxy: Option<String>,
         cause: Cause,
     },
-    #[error("`{name}` is not in the registry{}", said(.message))]
+    #[error("`{name}` was not found in the registry{}", said(.message))]
     ManifestUnknown {
         name: String,
         message: Option<String>,
@@ -42,7 +42,7 @@ pub enum RegistryError {
         host: String,
         message: Option<String>,
     },
-    #[error("`{host}` limits the rate of requests{}", said(.message))]
+    #[error("`{host}` limits the rate of requests (429){}", said(.message))]
     RateLimited {
         host: String,
         /// When it may be tried again, if the registry said so, seconds from then.
@@ -79,7 +79,7 @@ pub enum RegistryError {
         what: &'static str,
         limit_bytes: u64,
     },
-    #[error("{what} hashes to {actual}, not to {expected}")]
+    #[error("{what} has the digest {actual}, not {expected}")]
     WrongDigest {
         /// Such as "the manifest from `ghcr.io`".
         what: String,

@@ -33,6 +33,34 @@ pub(crate) fn make(plan: &RootPlan, maps: Option<&Maps>) -> Result<OwnedFd, Star
     }
 }
 
+/// Names the writable layer. Both of its directories must be seen through one mount.
+fn writable(fs: BorrowedFd<'_>, plan: &RootPlan, userns: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let Some(userns) = userns else {
+        fsconfig_set_string(fs, c"upperdir", &plan.upper)?;
+        return fsconfig_set_string(fs, c"workdir", &plan.work);
+    };
+    let (Some(parent), Some(upper), Some(work)) =
+        (plan.upper.parent(), plan.upper.file_name(), plan.work.file_name())
+    else {
+        return Err(Errno::INVAL);
+    };
+    let tree = map(parent, userns)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = rustix::fs::openat(&tree, upper, flags, Mode::empty())?;
+    fsconfig_set_fd(fs, c"upperdir", upper.as_fd())?;
+    let work = rustix::fs::openat(&tree, work, flags, Mode::empty())?;
+    fsconfig_set_fd(fs, c"workdir", work.as_fd())
+}
+
+/// A view of a directory with mapped ids.
+fn map(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(CWD, path, flags)?;
+    let change = Change { set: attr::IDMAP, userns: Some(userns), ..Change::default() };
+    sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
+    Ok(tree)
+}
+
 fn mapped(plan: &RootPlan, maps: &Maps) -> Result<OwnedFd, StartError> {
     let userns = maps.namespace()?;
     overlay(plan, Some(userns.as_fd())).map_err(|errno| StartError::Step {
@@ -58,15 +86,7 @@ fn layer(
     let Some(userns) = userns else {
         return fsconfig_set_string(fs, key, path);
     };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, path, flags)?;
-    let change = Change {
-        set: attr::IDMAP,
-        userns: Some(userns),
-        ..Change::default()
-    };
-    sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
-    fsconfig_set_fd(fs, key, tree.as_fd())
+    fsconfig_set_fd(fs, key, map(path, userns)?.as_fd())
 }
 
 /// fsopen("overlay") with one `lowerdir+` for each layer (Linux 6.5).
@@ -76,8 +96,7 @@ fn overlay(plan: &RootPlan, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, E
     for path in &plan.lower {
         layer(fs.as_fd(), c"lowerdir+", path, userns)?;
     }
-    layer(fs.as_fd(), c"upperdir", &plan.upper, userns)?;
-    layer(fs.as_fd(), c"workdir", &plan.work, userns)?;
+    writable(fs.as_fd(), plan, userns)?;
     // A layer's own redirects are not followed: a crafted one could point anywhere in the lower
     // layers. A rename of a lower directory is EXDEV then, which programs know from Docker.
     fsconfig_set_string(fs.as_fd(), "redirect_dir", "nofollow")?;

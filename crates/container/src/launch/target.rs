@@ -37,20 +37,37 @@ pub(crate) fn open_or_make(
     }
 }
 
+/// How many dangling links are followed on the way to one mount point, as the kernel's own limit.
+const MAX_LINKS: usize = 40;
+
 /// Walks down component by component, so that each new name is made in a directory that was
-/// opened below the root.
+/// opened below the root. A link that leads nowhere yet is followed inside the root: what it
+/// names is made.
 fn make(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<OwnedFd, Errno> {
-    if path.len() >= MAX_PATH_BYTES {
-        return Err(Errno::NAMETOOLONG);
+    let mut current = [0u8; MAX_PATH_BYTES];
+    let mut length = path.len();
+    current.get_mut(..length).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(path);
+    for _ in 0..MAX_LINKS {
+        match walk(root, &current[..length], kind)? {
+            Walked::There(fd) => return Ok(fd),
+            Walked::Link { parent, name_start, name_end } => {
+                length = follow(&parent, &mut current, length, name_start, name_end)?;
+            }
+        }
     }
+    Err(Errno::LOOP)
+}
+
+enum Walked {
+    There(OwnedFd),
+    /// The name between these bytes is a link to what is not there.
+    Link { parent: OwnedFd, name_start: usize, name_end: usize },
+}
+
+fn walk(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<Walked, Errno> {
     let mut buffer = [0u8; MAX_PATH_BYTES];
-    let mut at = rustix::fs::openat2(
-        root,
-        c".",
-        PATH_FLAGS | OFlags::DIRECTORY,
-        Mode::empty(),
-        IN_ROOT,
-    )?;
+    let directory = PATH_FLAGS | OFlags::DIRECTORY;
+    let mut at = rustix::fs::openat2(root, c".", directory, Mode::empty(), IN_ROOT)?;
     let mut end = 0;
     while end < path.len() {
         let start = end + path[end..].iter().take_while(|b| **b == b'/').count();
@@ -59,23 +76,47 @@ fn make(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<OwnedFd, Errno>
         if name_length == 0 {
             break;
         }
-        let name = &path[start..end];
-        if name == b".." {
-            return Err(Errno::INVAL);
-        }
         // The prefix from the root, for links; the bare name, for making.
         let prefix = c_string(&mut buffer, &path[..end])?;
-        at = match rustix::fs::openat2(root, prefix, PATH_FLAGS, Mode::empty(), IN_ROOT) {
-            Ok(next) => next,
+        match rustix::fs::openat2(root, prefix, PATH_FLAGS, Mode::empty(), IN_ROOT) {
+            Ok(next) => at = next,
             Err(Errno::NOENT) => {
                 let last = path[end..].iter().all(|b| *b == b'/');
-                let name = c_string(&mut buffer, name)?;
-                make_one(&at, name, if last { kind } else { Kind::Directory })?
+                let name = c_string(&mut buffer, &path[start..end])?;
+                match make_one(&at, name, if last { kind } else { Kind::Directory }) {
+                    Ok(made) => at = made,
+                    Err(Errno::LOOP) => return Ok(Walked::Link { parent: at, name_start: start, name_end: end }),
+                    Err(errno) => return Err(errno),
+                }
             }
             Err(errno) => return Err(errno),
-        };
+        }
     }
-    Ok(at)
+    Ok(Walked::There(at))
+}
+
+/// Puts a link's target in the place of its name; returns the new length of the path.
+fn follow(
+    parent: &OwnedFd,
+    path: &mut [u8; MAX_PATH_BYTES],
+    length: usize,
+    name_start: usize,
+    name_end: usize,
+) -> Result<usize, Errno> {
+    let mut name = [0u8; MAX_PATH_BYTES];
+    let name = c_string(&mut name, &path[name_start..name_end])?;
+    let mut target = [0u8; MAX_PATH_BYTES];
+    let target_length = rustix::fs::readlinkat_raw(parent, name, &mut target[..])?;
+    let target = &target[..target_length];
+    let keep = if target.first() == Some(&b'/') { 0 } else { name_start };
+    let mut rest = [0u8; MAX_PATH_BYTES];
+    let rest_length = length - name_end;
+    rest[..rest_length].copy_from_slice(&path[name_end..length]);
+    let target_end = keep + target.len();
+    let total = target_end + rest_length;
+    path.get_mut(keep..target_end).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(target);
+    path.get_mut(target_end..total).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(&rest[..rest_length]);
+    Ok(total)
 }
 
 fn make_one(parent: &OwnedFd, name: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
@@ -93,7 +134,7 @@ fn make_one(parent: &OwnedFd, name: &CStr, kind: Kind) -> Result<OwnedFd, Errno>
             }
         }
     }
-    // A dangling link has the name: not ours to replace.
+    // A link has the name: the caller follows it.
     rustix::fs::openat(parent, name, PATH_FLAGS | OFlags::NOFOLLOW, Mode::empty()).and_then(|fd| {
         let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -134,15 +175,19 @@ mod tests {
             root_path.join("real/x/file").is_file(),
             "an absolute link stays inside"
         );
-        assert!(
-            open_or_make(root.as_fd(), c"/up/x", Kind::File).is_err(),
-            "a dangling link is not replaced"
-        );
+        open_or_make(root.as_fd(), c"/up/x", Kind::File).unwrap();
         assert!(!outside.join("escape").exists());
-        assert_eq!(
-            open_or_make(root.as_fd(), c"/../n/../m", Kind::Directory).unwrap_err(),
-            Errno::INVAL
+        assert!(
+            root_path.join("escape/x").is_file(),
+            "a dangling link is followed inside"
         );
+        std::os::unix::fs::symlink("loop", root_path.join("loop")).unwrap();
+        assert_eq!(
+            open_or_make(root.as_fd(), c"/loop/x", Kind::File).unwrap_err(),
+            Errno::LOOP
+        );
+        open_or_make(root.as_fd(), c"/../n/../m", Kind::Directory).unwrap();
+        assert!(root_path.join("m").is_dir());
         std::fs::remove_dir_all(&outside).unwrap();
     }
 }

@@ -143,6 +143,9 @@ fn resolve_in(passwd: &str, group: &str, plan: &UserPlan) -> Result<Identity, St
     for name in &plan.groups {
         identity.groups.push(group_id(group, name)?);
     }
+    // The kernel does not count the primary group among the others where a file denies the group
+    // something (CVE-2022-36109).
+    identity.groups.insert(0, identity.gid);
     let mut seen = std::collections::BTreeSet::new();
     identity.groups.retain(|gid| seen.insert(*gid));
     Ok(identity)
@@ -176,19 +179,19 @@ mod tests {
         let www = of("www", &[]).unwrap();
         assert_eq!(
             (www.uid, www.gid, www.groups.as_slice(), www.home.as_str()),
-            (33, 34, &[110][..], "/var/www")
+            (33, 34, &[34, 110][..], "/var/www")
         );
         let plain = of("1000", &[]).unwrap();
         assert_eq!((plain.uid, plain.gid, plain.home.as_str()), (1000, 0, "/"));
         let both = of("www:adm", &[]).unwrap();
-        assert_eq!((both.uid, both.gid, both.groups.len()), (33, 4, 0));
+        assert_eq!((both.uid, both.gid, both.groups.len()), (33, 4, 1));
         assert_eq!(of("", &[]).unwrap().home, "/root");
         assert_eq!(
             of("4242", &[]).unwrap().uid,
             7,
             "a name that looks like a number is a name"
         );
-        assert_eq!(of("1:2", &["ssl", "9", "9"]).unwrap().groups, [110, 9]);
+        assert_eq!(of("1:2", &["ssl", "9", "9"]).unwrap().groups[1..], [110, 9]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Drawing<'a> {
     pub request: &'a RunRequest,
     pub image: &'a ImageConfig,
     pub host: &'a HostFacts,
+    /// What the container is called, unless it shares another's name.
+    pub hostname: &'a str,
     /// The cgroup below which the container's own is made.
     pub cgroup_parent: &'a str,
     pub root: RootPlan,
@@ -97,6 +99,8 @@ pub enum DrawError {
     ReservationAboveLimit { reservation: u64, limit: u64 },
     #[error("the pids limit of {limit} leaves no room for the first process")]
     TooFewProcesses { limit: u64 },
+    #[error("the least CPU share is 2")]
+    TooFewShares,
     #[error("{0}")]
     Capability(#[from] CapsError),
     #[error("the working directory `{0}` is not an absolute path")]
@@ -143,6 +147,7 @@ impl Fault for DrawError {
                 "give a `--memory-reservation` below `--memory`".into()
             }
             DrawError::TooFewProcesses { .. } => "give `--pids-limit` 1 or more, or -1".into(),
+            DrawError::TooFewShares => "give `--cpu-shares` 2 or more; 1024 is the usual share".into(),
             DrawError::Capability(error) => return error.hint(),
             DrawError::RelativeWorkdir(_) => "give an absolute path to `--workdir`".into(),
             DrawError::SharedSysctl { .. } => {

@@ -82,14 +82,9 @@ fn cgroup(drawing: &Drawing<'_>) -> Option<Sharing> {
 
 /// What the container is called; `None` where it shares another's name.
 pub(super) fn hostname(drawing: &Drawing<'_>) -> Option<String> {
-    let asked = &drawing.request.namespaces;
-    match (&asked.uts, &asked.hostname) {
-        (Some(Sharing::Host | Sharing::Container(_)), _) => None,
-        (_, Some(name)) => Some(name.clone()),
-        (_, None) if matches!(drawing.network, NetworkPlan::Host) => {
-            Some(drawing.host.hostname.clone())
-        }
-        (_, None) => Some(drawing.id.chars().take(12).collect()),
+    match drawing.request.namespaces.uts {
+        Some(Sharing::Host | Sharing::Container(_)) => None,
+        _ => Some(drawing.hostname.to_owned()),
     }
 }
 

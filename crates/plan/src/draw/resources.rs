@@ -93,6 +93,9 @@ fn cpu(limits: &Limits) -> Result<Option<oci_spec::runtime::LinuxCpu>, DrawError
         any = true;
     }
     if let Some(shares) = limits.cpu_shares {
+        if shares == 1 {
+            return Err(DrawError::TooFewShares);
+        }
         builder = builder.shares(shares);
         any = true;
     }

@@ -38,8 +38,7 @@ pub enum DbError {
     },
     /// The container name is taken.
     #[error(
-        "the container name `{name}` is in use by container {holder}: remove or rename that \
-         container to be able to reuse the name"
+        "the container name `{name}` is in use by container {holder}"
     )]
     NameTaken {
         /// The name.
@@ -175,6 +174,9 @@ impl Fault for DbError {
                 _ => return None,
             }
             .into(),
+            Self::NameTaken { holder, .. } => {
+                format!("remove that container with `gamut rm {holder}`, or use another name")
+            }
             Self::Newer { .. } => "use the newer gamut, or another `--root`".into(),
             Self::ImageInUse { container, .. } => {
                 format!("remove container {container} first, or use `--force` to untag the image")

@@ -59,7 +59,7 @@ pub enum UnpackProblem {
     },
     /// The uncompressed bytes are not those that the config names.
     #[error(
-        "the uncompressed data has the digest {actual}, but the image's config says {expected}"
+        "the uncompressed data has the diff id {actual}, but the image's config says {expected}"
     )]
     WrongDiffId {
         /// What the config says.
@@ -145,12 +145,12 @@ impl Fault for UnpackError {
             UnpackProblem::Stream(_) | UnpackProblem::Truncated { .. } => {
                 Some("pull again: the download goes on where it stopped".into())
             }
-            UnpackProblem::WrongDigest { .. } | UnpackProblem::Corrupt { .. } => Some(
-                "pull again; if it happens again, the registry or a proxy serves wrong data".into(),
-            ),
             UnpackProblem::NoSpace => hint_for(Errno::NOSPC),
             UnpackProblem::System { errno, .. } => hint_for(*errno),
-            _ => None,
+            // Every other problem is in the bytes.
+            _ => Some(
+                "pull again; if it happens again, the registry or a proxy serves wrong data".into(),
+            ),
         }
     }
 }
