@@ -42,11 +42,11 @@ impl Trace {
             return;
         }
         self.mark("started");
-        let theirs = of_keeper.iter().map(|m| Mark {
-            phase: format!("keeper: {}", m.phase),
-            at_ns: m.at_ns,
-        });
-        let mut all: Vec<Mark> = self.marks.drain(..).chain(theirs).collect();
+        let mut all: Vec<Mark> = self
+            .marks
+            .drain(..)
+            .chain(of_keeper.iter().cloned())
+            .collect();
         all.sort_by_key(|m| m.at_ns);
         let mut before = self.start_ns;
         eprintln!("{:>9} {:>9}  phase over", "at µs", "took µs");

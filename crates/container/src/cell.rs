@@ -130,10 +130,12 @@ impl Cell for Container {
     ) -> Result<Self, StartError> {
         let hierarchies = Hierarchies::discover().map_err(|e| cgroup_failed(&e))?;
         let (tentative, mut warnings) = make_cgroup(plan, &hierarchies)?;
+        connect.mark("keeper: cgroup made", launch::now_ns());
         let cgroup = tentative.0.as_ref().ok_or_else(|| {
             launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL)
         })?;
         let mut prepared = prepare::prepare(plan, fds, &hierarchies, cgroup)?;
+        connect.mark("keeper: root mounted, start prepared", launch::now_ns());
         let wanted = limits::of(plan);
         let started = launch::start(plan, &prepared, cgroup, connect, &wanted)?;
         warnings.extend(wanted.warnings);

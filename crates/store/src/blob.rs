@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use gamut_spec::digest::{Algorithm, Digest};
 use gamut_spec::{Fault, Kind};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -16,7 +17,6 @@ use rustix::io::Errno;
 use crate::file_error::FileError;
 use crate::hash::{Hasher, HashingReader, StreamFailure};
 use crate::pin::{self, Pin};
-use gamut_spec::digest::Digest;
 
 /// A manifest or config larger than this is refused (registries refuse them at 4 MiB).
 pub const BLOB_LIMIT_BYTES: u64 = 16 << 20;
@@ -145,7 +145,7 @@ impl Blobs {
             });
         }
         let mut content = Vec::new();
-        let mut stream = HashingReader::new(stream, Some(limit_bytes));
+        let mut stream = HashingReader::new(stream, digest.algorithm(), Some(limit_bytes));
         if let Err(error) = stream.read_to_end(&mut content) {
             return Err(stream_error(
                 digest,
@@ -171,9 +171,9 @@ impl Blobs {
         self.write(digest, &content)
     }
 
-    /// Stores bytes that are all there under their own digest.
+    /// Stores bytes that are all there under their own SHA-256 digest.
     pub fn put_bytes(&self, content: &[u8]) -> Result<Blob, BlobError> {
-        let digest = Hasher::of(content);
+        let digest = Hasher::of(Algorithm::Sha256, content);
         match self.get(&digest)? {
             Some(blob) => Ok(blob),
             None => self.write(&digest, content),
@@ -190,7 +190,7 @@ impl Blobs {
             }
             Err(error) => return Err(FileError::io("read", &path)(error).into()),
         };
-        let actual = Hasher::of(&content);
+        let actual = Hasher::of(digest.algorithm(), &content);
         if actual == *digest {
             Ok(content)
         } else {
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn what_is_put_is_read_and_putting_twice_is_nothing() {
         let (directory, blobs) = blobs();
-        let digest = Hasher::of(b"{}");
+        let digest = Hasher::of(Algorithm::Sha256, b"{}");
         blobs.put(&digest, Some(2), &b"{}"[..]).expect("stored");
         blobs
             .put(&digest, Some(2), &b"{}"[..])
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn wrong_content_is_refused_and_leaves_nothing() {
         let (directory, blobs) = blobs();
-        let digest = Hasher::of(b"right");
+        let digest = Hasher::of(Algorithm::Sha256, b"right");
         let wrong = blobs
             .put(&digest, None, &b"wrong"[..])
             .expect_err("refused");

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use gamut_spec::digest::{Algorithm, Digest};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
@@ -19,7 +20,6 @@ use crate::pin::{self, Locked, Pin, TEMPORARY_PREFIX};
 use crate::snapshot::EMPTY;
 use crate::store::{Store, StoreError};
 use crate::tree;
-use gamut_spec::digest::Digest;
 
 /// What to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,10 @@ impl Store {
 
     fn discard_blob(&self, hex: &str) -> Result<(), StoreError> {
         let path = self.blobs().directory().to_owned();
-        let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else {
+        // The number of digits tells the algorithm.
+        let algorithm = [Algorithm::Sha256, Algorithm::Sha512].map(Algorithm::as_str);
+        let parse = |name: &str| format!("{name}:{hex}").parse::<Digest>().ok();
+        let Some(digest) = algorithm.into_iter().find_map(parse) else {
             return Ok(());
         };
         let blobs = pin::open_directory(&path)?;
@@ -247,9 +250,7 @@ fn untag_all(
             return Err(in_use(&id.short(), container));
         }
         if repositories.len() > 1 {
-            return Err(DbError::ImageTagged {
-                image: id.short().to_owned(),
-            });
+            return Err(DbError::ImageTagged { image: id.short() });
         }
     }
     for name in tags.into_iter().chain(digests) {
@@ -283,7 +284,7 @@ fn chain_ids(layers: &[Digest]) -> Vec<Digest> {
     for diff_id in layers {
         chain.push(match chain.last() {
             None => diff_id.clone(),
-            Some(below) => Hasher::of(format!("{below} {diff_id}").as_bytes()),
+            Some(below) => Hasher::of(Algorithm::Sha256, format!("{below} {diff_id}").as_bytes()),
         });
     }
     chain
@@ -316,12 +317,18 @@ mod tests {
 
     #[test]
     fn a_chain_begins_with_its_first_layer() {
-        let layers = [Hasher::of(b"1"), Hasher::of(b"2")];
+        let layers = [
+            Hasher::of(Algorithm::Sha256, b"1"),
+            Hasher::of(Algorithm::Sha256, b"2"),
+        ];
         let chain = chain_ids(&layers);
         assert_eq!(chain[0], layers[0]);
         assert_eq!(
             chain[1],
-            Hasher::of(format!("{} {}", layers[0], layers[1]).as_bytes())
+            Hasher::of(
+                Algorithm::Sha256,
+                format!("{} {}", layers[0], layers[1]).as_bytes()
+            )
         );
     }
 }

@@ -1,35 +1,43 @@
-//! SHA-256 while bytes pass. `sha2` picks the SHA-NI instructions at run time.
+//! Hashing while bytes pass. `sha2` picks the SHA-NI instructions at run time.
 
 use std::io::{self, Read};
 
-use sha2::{Digest as _, Sha256};
-
-use gamut_spec::digest::Digest;
+use gamut_spec::digest::{Algorithm, Digest};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// Bytes in, a [`Digest`] out.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Hasher(Sha256);
+#[derive(Debug, Clone)]
+pub(crate) enum Hasher {
+    Sha256(Sha256),
+    Sha512(Box<Sha512>),
+}
 
 impl Hasher {
+    /// With an algorithm.
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(Sha256::default()),
+            Algorithm::Sha512 => Self::Sha512(Box::default()),
+        }
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        match self {
+            Self::Sha256(hash) => hash.update(bytes),
+            Self::Sha512(hash) => hash.update(bytes),
+        }
     }
 
     pub(crate) fn finish(self) -> Digest {
-        let mut text = String::with_capacity(7 + 64);
-        text.push_str("sha256:");
-        for byte in self.0.finalize() {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-            }
+        match self {
+            Self::Sha256(hash) => Digest::Sha256(hash.finalize().into()),
+            Self::Sha512(hash) => Digest::Sha512(Box::new(hash.finalize().into())),
         }
-        // Cannot fail: the text has exactly the form that the parser asks for.
-        text.parse().expect("sha256: and 64 hexadecimal digits")
     }
 
     /// The digest of bytes that are all there.
-    pub(crate) fn of(bytes: &[u8]) -> Digest {
-        let mut hasher = Self::default();
+    pub(crate) fn of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+        let mut hasher = Self::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -57,10 +65,10 @@ pub(crate) enum StreamFailure {
 }
 
 impl<R: Read> HashingReader<R> {
-    pub(crate) fn new(stream: R, declared_bytes: Option<u64>) -> Self {
+    pub(crate) fn new(stream: R, algorithm: Algorithm, declared_bytes: Option<u64>) -> Self {
         Self {
             stream,
-            hasher: Hasher::default(),
+            hasher: Hasher::new(algorithm),
             bytes: 0,
             declared_bytes,
             failure: None,
@@ -105,14 +113,24 @@ mod tests {
     #[test]
     fn the_digest_of_nothing_is_the_known_one() {
         assert_eq!(
-            Hasher::of(b"").to_string(),
+            Hasher::of(Algorithm::Sha256, b"").to_string(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
     }
 
     #[test]
+    fn the_other_algorithm_is_known_too() {
+        // FIPS 180-4, example of "abc".
+        let digest = Hasher::of(Algorithm::Sha512, b"abc").to_string();
+        assert!(
+            digest.starts_with("sha512:ddaf35a193617abacc417349ae204131"),
+            "{digest}"
+        );
+    }
+
+    #[test]
     fn a_stream_past_its_declared_size_is_stopped() {
-        let mut reader = HashingReader::new(&b"0123456789"[..], Some(9));
+        let mut reader = HashingReader::new(&b"0123456789"[..], Algorithm::Sha256, Some(9));
         assert!(io::copy(&mut reader, &mut io::sink()).is_err());
         assert!(matches!(reader.failure, Some(StreamFailure::TooLong(9))));
     }

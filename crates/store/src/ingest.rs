@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use gamut_spec::digest::Digest;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -16,7 +17,6 @@ use crate::blob::BlobError;
 use crate::file_error::FileError;
 use crate::hash::Hasher;
 use crate::pin;
-use gamut_spec::digest::Digest;
 
 /// The partial downloads of one store.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Ingests {
             path,
             file: File::from(file),
             offset: 0,
-            hasher: Hasher::default(),
+            hasher: Hasher::new(digest.algorithm()),
         };
         ingest.rehash()?;
         Ok(ingest)
@@ -91,7 +91,7 @@ impl Ingest {
             .and_then(|()| self.file.rewind())
             .map_err(FileError::io("truncate", &self.path))?;
         self.offset = 0;
-        self.hasher = Hasher::default();
+        self.hasher = Hasher::new(self.digest.algorithm());
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl Ingest {
                 actual_bytes: self.offset,
             });
         }
-        let actual = std::mem::take(&mut self.hasher).finish();
+        let actual = self.hasher.clone().finish();
         if actual != self.digest {
             let expected = self.digest.clone();
             self.discard()?;
@@ -250,6 +250,7 @@ impl<R: Read> Read for Tee<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gamut_spec::digest::Algorithm;
 
     fn ingests() -> (tempfile::TempDir, Ingests) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -260,7 +261,7 @@ mod tests {
     #[test]
     fn a_download_that_died_goes_on_where_it_was() {
         let (directory, ingests) = ingests();
-        let digest = Hasher::of(b"hello world");
+        let digest = Hasher::of(Algorithm::Sha256, b"hello world");
         let mut first = ingests.resume(&digest, Some(11)).expect("started");
         first.write_all(b"hello ").expect("written");
         drop(first);
@@ -281,7 +282,7 @@ mod tests {
     #[test]
     fn a_tee_gives_the_stored_part_first_and_keeps_the_rest() {
         let (_directory, ingests) = ingests();
-        let digest = Hasher::of(b"hello world");
+        let digest = Hasher::of(Algorithm::Sha256, b"hello world");
         let mut first = ingests.resume(&digest, None).expect("started");
         first.write_all(b"hello ").expect("written");
         let mut tee = first.tee(&b"wor"[..]).expect("teed");
@@ -297,7 +298,7 @@ mod tests {
     #[test]
     fn wrong_content_is_thrown_away_and_short_content_is_kept() {
         let (directory, ingests) = ingests();
-        let digest = Hasher::of(b"right");
+        let digest = Hasher::of(Algorithm::Sha256, b"right");
         let mut short = ingests.resume(&digest, Some(5)).expect("started");
         short.write_all(b"ri").expect("written");
         let error = short.finish().expect_err("short");

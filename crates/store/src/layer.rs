@@ -10,6 +10,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use gamut_spec::digest::Digest;
 use gamut_spec::{Fault, Kind};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -20,7 +21,6 @@ use crate::pin::{self, Pin, TemporaryDirectory};
 use crate::unpack::{
     self, LayerSource, RootAttributes, UnpackError, UnpackOptions, Unpacked, Warnings,
 };
-use gamut_spec::digest::Digest;
 
 /// The tree of a layer inside its directory.
 pub(crate) const TREE: &str = "fs";
@@ -39,14 +39,6 @@ pub enum LayerError {
     /// Its data could not be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// Its description cannot be read.
-    #[error("`{}` is damaged: {reason}", path.display())]
-    Description {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        reason: String,
-    },
 }
 
 impl Fault for LayerError {
@@ -54,7 +46,6 @@ impl Fault for LayerError {
         match self {
             Self::File(error) => error.kind(),
             Self::Unpack(error) => error.kind(),
-            Self::Description { .. } => Kind::Unavailable,
         }
     }
 
@@ -62,9 +53,6 @@ impl Fault for LayerError {
         match self {
             Self::File(error) => error.hint(),
             Self::Unpack(error) => error.hint(),
-            Self::Description { path, .. } => path
-                .parent()
-                .map(|layer| format!("remove `{}` and pull the image again", layer.display())),
         }
     }
 }
@@ -105,7 +93,8 @@ pub struct Layer {
     _pin: Pin,
 }
 
-/// The layers of one store.
+/// The layers of one store. A clone can go to another thread: several layers may be unpacked at
+/// once.
 #[derive(Debug, Clone)]
 pub struct Layers {
     directory: PathBuf,
@@ -118,7 +107,7 @@ impl Layers {
     }
 
     /// The directory that holds the layers.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -178,10 +167,8 @@ impl Layers {
             boot: boot()?,
         };
         let path = temporary.path().join(DESCRIPTION);
-        let text = serde_json::to_vec(&description).map_err(|error| LayerError::Description {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        // Cannot fail: there is nothing in it but text, numbers and truth values.
+        let text = serde_json::to_vec(&description).expect("a description is JSON");
         std::fs::write(&path, text).map_err(FileError::io("write", &path))?;
         if let Some(pin) = temporary.publish(&directory)? {
             let layer = Layer {
@@ -212,7 +199,8 @@ impl Layers {
         }
     }
 
-    /// The layer in the directory `name`, pinned.
+    /// The layer in the directory `name`, pinned. One whose description is torn has been through
+    /// a power cut: it is removed, so that it can be unpacked again.
     fn read(&self, layers: BorrowedFd<'_>, name: &str) -> Result<Option<Layer>, LayerError> {
         let path = self.directory.join(name).join(DESCRIPTION);
         let Some(pin) =
@@ -220,12 +208,15 @@ impl Layers {
         else {
             return Ok(None);
         };
-        let text = std::fs::read(&path).map_err(FileError::io("read", &path))?;
-        let description: Description =
-            serde_json::from_slice(&text).map_err(|error| LayerError::Description {
-                path,
-                reason: error.to_string(),
-            })?;
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(FileError::io("read", &path))?,
+        };
+        let Ok(description) = serde_json::from_slice::<Description>(&text) else {
+            drop(pin);
+            crate::gc::discard(layers, name).map_err(FileError::at("remove", &path))?;
+            return Ok(None);
+        };
         Ok(Some(Layer {
             since_boot: description.boot == boot()?,
             record: LayerRecord {
@@ -247,8 +238,8 @@ impl Layers {
 }
 
 fn names(diff_id: &Digest) -> [String; 2] {
-    let hex = diff_id.hex();
-    [hex.chars().take(SHORT_NAME).collect(), hex]
+    let long = diff_id.hex();
+    [long[..SHORT_NAME].to_owned(), long]
 }
 
 /// The empty tree: nobody but root may walk into it, so no set-user-id program of an image is

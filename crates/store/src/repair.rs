@@ -4,12 +4,13 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use gamut_spec::digest::Digest;
+
 use crate::file_error::FileError;
 use crate::gc::{discard, names_in};
 use crate::pin::{self, TEMPORARY_PREFIX};
 use crate::snapshot::EMPTY;
 use crate::store::{Store, StoreError};
-use gamut_spec::digest::Digest;
 
 /// What a repair has done and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,7 +109,9 @@ impl Store {
 
     fn find_missing(&self, report: &mut RepairReport) -> Result<(), StoreError> {
         for layer in self.db().layers()? {
-            if !self.layers().tree(&layer).is_dir() {
+            let known = self.layers().identify(&layer.directory);
+            let whole = known.is_some_and(|(diff_id, _)| diff_id == layer.diff_id);
+            if !whole || !self.layers().tree(&layer).is_dir() {
                 report.missing.push(Missing::Layer(layer.diff_id));
             }
         }

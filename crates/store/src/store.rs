@@ -10,6 +10,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use gamut_spec::digest::Digest;
 use gamut_spec::{Fault, Kind};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -21,7 +22,6 @@ use crate::ingest::Ingests;
 use crate::layer::{Layer, LayerError, LayerRecord, Layers, TREE};
 use crate::pin;
 use crate::snapshot::{Overlay, SnapshotError};
-use gamut_spec::digest::Digest;
 
 /// Where the store is when nobody says otherwise.
 pub const DEFAULT_ROOT: &str = "/var/lib/gamut";
@@ -210,7 +210,8 @@ impl Store {
     }
 
     /// Removes the whole directory of a container, its root included. To be called when its row is
-    /// gone; one that is not there is success.
+    /// gone; one that is not there is success, and one that somebody has locked is left to a later
+    /// repair.
     pub fn remove_container_directory(&self, id: &str) -> Result<(), StoreError> {
         crate::snapshot::check_id(id)?;
         let path = self.root.join("containers");

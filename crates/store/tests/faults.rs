@@ -4,7 +4,6 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use gamut_spec::{Fault, Kind};
-use gamut_store::Store;
 use gamut_store::layer::LayerError;
 use gamut_store::unpack::{LayerSource, UnpackOptions, UnpackProblem};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -199,21 +198,30 @@ fn a_full_disk_is_called_so_and_is_empty_again() {
         return;
     }
     let disk = small_file_system("4m");
-    let path = PathBuf::from(format!("/proc/self/fd/{}/store", disk.as_raw_fd()));
-    let store = Store::open(&path).expect("a store");
+    let small = PathBuf::from(format!("/proc/self/fd/{}", disk.as_raw_fd()));
+    let scratch = Scratch::new();
+    let (store, path) = (&scratch.store, scratch.root());
+    // Everything but the database, which looks for the real path of its file.
+    for directory in ["layers", "blobs"] {
+        std::fs::rename(path.join(directory), path.join("old")).expect("renamed");
+        std::os::unix::fs::symlink(small.join(directory), path.join(directory)).expect("linked");
+        std::fs::remove_dir_all(path.join("old")).expect("removed");
+    }
+    std::fs::create_dir_all(small.join("layers/empty/fs")).expect("made");
+    std::fs::create_dir_all(small.join("blobs/sha256")).expect("made");
     let large = Tar::new()
         .file("small", "x")
         .entry(b'0', "large", "", &vec![1; 8 << 20])
         .end();
     let options = UnpackOptions::default();
     for bytes in [large.clone(), gzip(&large)] {
-        let error = unpack(&store, &large, &bytes, TAR, &options).expect_err("full");
+        let error = unpack(store, &large, &bytes, TAR, &options).expect_err("full");
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(error.hint().is_some_and(|hint| hint.contains("free space")));
         let LayerError::Unpack(error) = error else {
             panic!("{error}");
         };
-        assert!(matches!(error.problem, UnpackProblem::NoSpace), "{error}");
+        assert!(matches!(*error.problem, UnpackProblem::NoSpace), "{error}");
         assert_eq!(listed(&path.join("layers")), ["empty"]);
     }
     let blob = store
@@ -223,5 +231,5 @@ fn a_full_disk_is_called_so_and_is_empty_again() {
     assert_eq!(blob.kind(), Kind::Unavailable, "{blob}");
     assert_eq!(listed(&path.join("blobs/sha256")), [""; 0]);
     let fits = Tar::new().entry(b'0', "fits", "", &vec![1; 1 << 20]).end();
-    unpack(&store, &fits, &fits, TAR, &options).expect("there is room again");
+    unpack(store, &fits, &fits, TAR, &options).expect("there is room again");
 }

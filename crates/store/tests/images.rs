@@ -98,7 +98,7 @@ fn an_image_is_recorded_found_and_mountable() {
         Some(&image)
     );
     assert_eq!(db.image(&image.id).expect("found").as_ref(), Some(&image));
-    let short = db.image_by_prefix(image.id.short()).expect("found");
+    let short = db.image_by_prefix(&image.id.short()).expect("found");
     assert_eq!(short.as_ref(), Some(&image));
     let long = db.image_by_prefix(&image.id.to_string()).expect("found");
     assert_eq!(long.as_ref(), Some(&image));
@@ -344,12 +344,13 @@ fn two_pulls_of_one_layer_end_with_one() {
     let tar = (0..300)
         .fold(Tar::new(), |tar, i| tar.file(&format!("f{i}"), "x"))
         .end();
+    let (root, tar) = (scratch.root(), &tar);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| {
-                let store = Store::open(scratch.root()).expect("opened");
+            scope.spawn(move || {
+                let store = Store::open(root).expect("opened");
                 let options = gamut_store::unpack::UnpackOptions::default();
-                let result = crate::bench::unpack(&store, &tar, &tar, crate::bench::TAR, &options);
+                let result = crate::bench::unpack(&store, tar, tar, crate::bench::TAR, &options);
                 let (layer, _) = result.unwrap_or_else(|error| panic!("{error}"));
                 assert_eq!(listed(&store.layers().tree(&layer.record)).len(), 300);
             });

@@ -10,7 +10,7 @@ use gamut_store::snapshot::Snapshotter;
 use gamut_store::unpack::{LayerSource, UnpackOptions};
 
 use crate::bench::{Scratch, TAR, Tar, listed, sha256};
-use crate::images::{container, image_of, record};
+use crate::images::{container, record};
 
 const EMPTY: RepairReport = RepairReport {
     removed: Vec::new(),
@@ -112,6 +112,24 @@ impl Read for RepairsAtEnd<'_> {
 }
 
 #[test]
+fn a_layer_torn_by_a_power_cut_is_reported_and_unpacked_again() {
+    let mut scratch = Scratch::new();
+    let tar = Tar::new().file("a", "x").end();
+    let image = record(&mut scratch, "docker.io/library/a:1", &[&tar]);
+    let directory = scratch.layer_names().remove(0);
+    let directory = scratch.root().join("layers").join(directory);
+    fs::write(directory.join("layer.json"), "").expect("torn");
+    fs::write(directory.join("fs/a"), "").expect("torn");
+    let report = scratch.store.repair().expect("repaired");
+    assert_eq!(report.missing, [Missing::Layer(image.layers[0].clone())]);
+    assert_eq!(
+        fs::read_to_string(scratch.tree(&tar).join("a")).expect("read"),
+        "x"
+    );
+    assert_eq!(scratch.store.repair().expect("repaired"), EMPTY);
+}
+
+#[test]
 fn what_is_gone_is_reported() {
     let mut scratch = Scratch::new();
     let image = record(
@@ -161,10 +179,11 @@ fn layers_of_an_earlier_boot_are_trusted_when_recorded_only() {
         "docker.io/library/a:1",
         &[&Tar::new().file("a", "").end()],
     );
-    let (orphan, _) = scratch
-        .unpack(&Tar::new().file("b", "").end())
-        .expect("unpacked");
-    let orphan = orphan.record;
+    // The pin goes with the layer.
+    let orphan = {
+        let unpacked = scratch.unpack(&Tar::new().file("b", "").end());
+        unpacked.expect("unpacked").0.record.clone()
+    };
     for name in scratch.layer_names() {
         let path = scratch.root().join("layers").join(name).join("layer.json");
         let text = fs::read_to_string(&path).expect("read");

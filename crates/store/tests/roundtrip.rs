@@ -17,37 +17,29 @@ fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
     header.set_mode(mode);
     header.set_mtime(1_600_000_000);
     header.set_size(size as u64);
+    header.set_uid(rustix::process::geteuid().as_raw().into());
+    header.set_gid(rustix::process::getegid().as_raw().into());
     header
 }
 
 fn sample() -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
-    let mut add = |path: &str, kind, mode, data: &[u8], owner: u64| {
+    let mut add = |path: &str, kind, mode, data: &[u8]| {
         let mut header = header(kind, mode, data.len());
-        header.set_uid(owner);
-        header.set_gid(owner);
         builder
             .append_data(&mut header, path, data)
             .expect("appended");
     };
-    let own = u64::from(rustix::process::geteuid().as_raw());
-    add("usr/", tar::EntryType::Directory, 0o755, b"", own);
-    add("usr/bin/", tar::EntryType::Directory, 0o555, b"", own);
-    add("usr/bin/tool", tar::EntryType::Regular, 0o4755, b"#!", own);
+    add("usr/", tar::EntryType::Directory, 0o755, b"");
+    add("usr/bin/", tar::EntryType::Directory, 0o555, b"");
+    add("usr/bin/tool", tar::EntryType::Regular, 0o4755, b"#!");
     add(
         &format!("usr/{}/long", "n".repeat(150)),
         tar::EntryType::Regular,
         0o600,
         b"long",
-        own,
     );
-    add(
-        "large",
-        tar::EntryType::Regular,
-        0o640,
-        &vec![7; 3 << 20],
-        own,
-    );
+    add("large", tar::EntryType::Regular, 0o640, &vec![7; 3 << 20]);
     let mut link = header(tar::EntryType::Symlink, 0o777, 0);
     builder
         .append_link(&mut link, "bin", "usr/bin")
@@ -127,6 +119,40 @@ fn every_compression_gives_the_same_tree() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn either_algorithm_of_digests_is_checked() {
+    let scratch = Scratch::new();
+    let tar = sample();
+    let sha512: gamut_store::Digest = {
+        use sha2::Digest as _;
+        let hex = sha2::Sha512::digest(&tar)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        format!("sha512:{hex}").parse().expect("a digest")
+    };
+    let diff_id = crate::bench::sha256(&tar);
+    let source = gamut_store::unpack::LayerSource {
+        digest: &sha512,
+        size_bytes: None,
+        media_type: TAR,
+        diff_id: &diff_id,
+    };
+    let options = UnpackOptions::default();
+    let layers = scratch.store.layers();
+    let other = [&tar[..], b"x"].concat();
+    assert!(layers.unpack(&source, &other[..], &options).is_err());
+    layers
+        .unpack(&source, &tar[..], &options)
+        .expect("unpacked");
+    let blob = scratch
+        .store
+        .blobs()
+        .put(&sha512, None, &tar[..])
+        .expect("put");
+    assert_eq!(scratch.store.blobs().read(&blob.digest).expect("read"), tar);
 }
 
 #[test]
@@ -313,8 +339,8 @@ fn what_a_layer_says_of_the_root_is_recorded() {
     let (layer, _) = scratch.unpack(&tar).expect("unpacked");
     let attributes = RootAttributes {
         mode: 0o711,
-        uid: 0,
-        gid: 0,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
     };
     assert_eq!(layer.record.root, Some(attributes));
     assert!(layer.record.opaque_root);

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::mounts::Op;
-use super::step::{At, Failure, Step};
+use super::step::{At, Failure, Phase, PhaseMark, Step};
 use super::target::{self, Kind};
 
 /// Everything that the child of a start does, in order.
@@ -42,6 +42,8 @@ pub(crate) struct Child {
     pub(crate) own_mount_namespace: bool,
     pub(crate) own_cgroup_namespace: bool,
     pub(crate) program: Program,
+    /// Whether phases are told to the keeper.
+    pub(crate) traced: bool,
 }
 
 /// What both a start's and an exec's child do last: become the user's program.
@@ -102,7 +104,7 @@ impl Child {
         rustix::process::umask(Mode::empty());
         rustix::process::setsid().at(Step::Terminal)?;
         if self.own_mount_namespace {
-            self.build_root()?;
+            self.build_root(keeper)?;
         }
         if let Some(name) = &self.hostname {
             rustix::system::sethostname(name).at(Step::Hostname)?;
@@ -115,25 +117,31 @@ impl Child {
         if self.own_cgroup_namespace {
             process::unshare(namespace::CGROUP).at(Step::CgroupNamespace)?;
         }
-        self.program.execute()
+        self.mark(keeper, Phase::Released);
+        self.program
+            .execute(if self.traced { Some(keeper) } else { None })
     }
 
-    fn build_root(&self) -> Result<(), Failure> {
+    fn build_root(&self, keeper: BorrowedFd<'_>) -> Result<(), Failure> {
         rustix::mount::mount_change(
             c"/",
             MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
         )
         .at(Step::Propagation)?;
         let root = self.attach_root()?;
+        self.mark(keeper, Phase::RootAttached);
         for (index, op) in self.ops.iter().enumerate() {
             op.carry_out(root.as_fd(), index)?;
         }
+        self.mark(keeper, Phase::Mounted);
         self.write_sysctls(root.as_fd())?;
         self.mask(root.as_fd())?;
         for (index, path) in self.readonly_paths.iter().enumerate() {
             make_readonly(root.as_fd(), path).at_index(Step::ReadOnlyPath, index)?;
         }
+        self.mark(keeper, Phase::Masked);
         pivot(root.as_fd()).at(Step::Pivot)?;
+        self.mark(keeper, Phase::Pivoted);
         if self.readonly_root {
             let change = Change {
                 set: attr::RDONLY,
@@ -142,6 +150,12 @@ impl Child {
             sysmount::set_attributes(root.as_fd(), Reach::One, &change).at(Step::ReadOnlyRoot)?;
         }
         Ok(())
+    }
+
+    fn mark(&self, keeper: BorrowedFd<'_>, phase: Phase) {
+        if self.traced {
+            let _ = rustix::io::write(keeper, &PhaseMark::now(phase));
+        }
     }
 
     /// Puts the root over a directory of the host, in this mount namespace only.
@@ -211,7 +225,10 @@ impl Child {
 impl Program {
     /// Streams, directory, identity, privileges, filter, exec; in this order, because each takes
     /// away what the ones before it need.
-    pub(crate) fn execute(&self) -> Result<std::convert::Infallible, Failure> {
+    pub(crate) fn execute(
+        &self,
+        traced: Option<BorrowedFd<'_>>,
+    ) -> Result<std::convert::Infallible, Failure> {
         let Program {
             stdin,
             stdout,
@@ -245,6 +262,9 @@ impl Program {
             self.install_filter()?;
         }
         signal::reset_for_exec();
+        if let Some(keeper) = traced {
+            let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::Executing));
+        }
         let mut failure = Failure::new(Step::Exec, Errno::NOENT);
         for (index, candidate) in self.candidates.iter().enumerate() {
             let errno = process::execve(candidate, &self.args, &self.env);

@@ -78,7 +78,7 @@ pub(crate) fn exec(
     drop(theirs);
     limits::apply(&limits::of(target.plan), pid)?;
     go(ours.as_fd())?;
-    match read_failure(ours.as_fd())? {
+    match read_failure(ours.as_fd(), &mut |_| ())? {
         Some(failure) => Err(explain(plan, failure)),
         None => {
             let started = half
@@ -106,7 +106,7 @@ fn run(
     wait_for(keeper)?;
     process::join(init, namespaces).at(Step::JoinNamespace)?;
     rustix::process::setsid().at(Step::Terminal)?;
-    program.execute()
+    program.execute(None)
 }
 
 /// The namespaces that the container does not share with its host.

@@ -32,7 +32,7 @@ use crate::cgroup::Cgroup;
 use crate::limits::{self, ProcessLimits};
 use child::Child;
 use prepare::{Prepared, errno_of, step_failed};
-use step::{Failure, Step};
+use step::{Failure, PhaseMark, Step};
 
 /// A process that was started, by pid and by a descriptor that cannot mean another one.
 #[derive(Debug)]
@@ -98,21 +98,28 @@ pub(crate) fn start(
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
-    match accompany(plan, prepared, pid, connect, limits, ours.as_fd()) {
-        Ok(()) => {}
-        // A child that failed closes its end: its own reason is the better one.
-        Err(error) => {
-            return Err(
-                read_failure(ours.as_fd())?.map_or(error, |f| explain(&prepared.child, plan, f))
-            );
-        }
+    let accompanied = accompany(plan, prepared, pid, connect, limits, ours.as_fd());
+    // A child that failed closes its end, and the keeper stumbles over that: the child's own
+    // reason is the better one.
+    if accompanied.is_err() {
+        drop_go(&ours);
     }
-    match read_failure(ours.as_fd())? {
-        Some(failure) => Err(explain(&prepared.child, plan, failure)),
-        None => half
+    let mut tell = |mark: PhaseMark| connect.mark(mark.phase.words(), mark.at_ns);
+    match (read_failure(ours.as_fd(), &mut tell)?, accompanied) {
+        (Some(failure), Ok(())) => Err(explain(&prepared.child, plan, failure)),
+        (Some(failure), Err(_)) if failure.step != Step::Wait => {
+            Err(explain(&prepared.child, plan, failure))
+        }
+        (_, Err(error)) => Err(error),
+        (None, Ok(())) => half
             .finish()
             .ok_or_else(|| step_failed("clone", Errno::CHILD)),
     }
+}
+
+/// Tells the child that there will be no word to go on: it ends, and says so.
+fn drop_go(socket: &OwnedFd) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
 }
 
 /// What the keeper does while the child mounts.
@@ -131,11 +138,13 @@ fn accompany(
         go(child)?;
     }
     limits::apply(limits, pid)?;
+    connect.mark("keeper: process cloned, limits set", now_ns());
     if prepare::own_network(plan) {
         let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
         let netns = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| step_failed("open the network namespace", e))?;
         connect.connect(netns.as_fd())?;
+        connect.mark("keeper: network connected", now_ns());
     }
     go(child)
 }
@@ -183,13 +192,30 @@ fn enter_time_and_pid(
     Ok(Some(back))
 }
 
-/// The child's last word: `None` when exec closed its end.
-pub(crate) fn read_failure(child: BorrowedFd<'_>) -> Result<Option<Failure>, StartError> {
-    let mut bytes = [0u8; Failure::BYTES];
-    match rustix::io::retry_on_intr(|| rustix::io::read(child, &mut bytes)) {
-        Ok(Failure::BYTES) => Ok(Failure::from_bytes(bytes)),
-        Ok(_) => Ok(None),
-        Err(errno) => Err(step_failed("hear from the container's process", errno)),
+/// Nanoseconds on the monotonic clock.
+pub(crate) fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The child's last word: `None` when exec closed its end. Phases are told on the way.
+pub(crate) fn read_failure(
+    child: BorrowedFd<'_>,
+    phase: &mut dyn FnMut(PhaseMark),
+) -> Result<Option<Failure>, StartError> {
+    let mut buffer = [0u8; 32];
+    loop {
+        let length = rustix::io::retry_on_intr(|| rustix::io::read(child, &mut buffer))
+            .map_err(|errno| step_failed("hear from the container's process", errno))?;
+        if let Ok(bytes) = <[u8; PhaseMark::BYTES]>::try_from(&buffer[..length]) {
+            PhaseMark::from_bytes(bytes)
+                .into_iter()
+                .for_each(&mut *phase);
+            continue;
+        }
+        return Ok(<[u8; Failure::BYTES]>::try_from(&buffer[..length])
+            .ok()
+            .and_then(Failure::from_bytes));
     }
 }
 

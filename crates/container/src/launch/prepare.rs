@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gamut_plan::cell::{CellFds, StartError};
-use gamut_plan::launch::{LaunchPlan, NetworkPlan, Terminal};
+use gamut_plan::launch::{LaunchPlan, NetworkPlan, Terminal, Trace};
 use gamut_sys::process::{StringArray, namespace};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
 use rustix::fs::{Gid, Mode, OFlags};
@@ -29,7 +29,6 @@ pub(crate) struct Prepared {
     pub(crate) terminal: Option<OwnedFd>,
     /// The pid namespace to be in while cloning, if an existing one is joined.
     pub(crate) pid_namespace: Option<OwnedFd>,
-    pub(crate) identity: Identity,
 }
 
 pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
@@ -164,6 +163,7 @@ pub(crate) fn prepare(
         own_mount_namespace: own_mounts,
         own_cgroup_namespace: namespaces.create & namespace::CGROUP != 0,
         program,
+        traced: plan.trace == Trace::On,
     };
     let not_by_clone = namespace::CGROUP | namespace::TIME;
     Ok(Prepared {
@@ -172,7 +172,6 @@ pub(crate) fn prepare(
         devpts,
         terminal: master,
         pid_namespace: namespaces.pid,
-        identity,
     })
 }
 

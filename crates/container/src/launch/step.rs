@@ -143,6 +143,67 @@ impl Failure {
     }
 }
 
+/// What the child has done so far, for `run --trace`: a packet of another length than a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    RootAttached = 1,
+    Mounted,
+    Masked,
+    Pivoted,
+    Released,
+    Executing,
+}
+
+impl Phase {
+    const ALL: [Phase; 6] = [
+        Phase::RootAttached,
+        Phase::Mounted,
+        Phase::Masked,
+        Phase::Pivoted,
+        Phase::Released,
+        Phase::Executing,
+    ];
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Phase::RootAttached => "container: root attached",
+            Phase::Mounted => "container: mounts made",
+            Phase::Masked => "container: paths masked",
+            Phase::Pivoted => "container: root changed",
+            Phase::Released => "container: released by the keeper",
+            Phase::Executing => "container: identity and filter set",
+        }
+    }
+}
+
+/// A phase and when it was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PhaseMark {
+    pub(crate) phase: Phase,
+    pub(crate) at_ns: u64,
+}
+
+impl PhaseMark {
+    pub(crate) const BYTES: usize = 9;
+
+    pub(crate) fn now(phase: Phase) -> [u8; PhaseMark::BYTES] {
+        let [a, b, c, d, e, f, g, h] = crate::launch::now_ns().to_ne_bytes();
+        [phase as u8, a, b, c, d, e, f, g, h]
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; PhaseMark::BYTES]) -> Option<Self> {
+        let [number, at @ ..] = bytes;
+        let phase = Phase::ALL
+            .into_iter()
+            .find(|phase| *phase as u8 == number)?;
+        Some(PhaseMark {
+            phase,
+            at_ns: u64::from_ne_bytes(at),
+        })
+    }
+}
+
 /// Attaches a step to the result of a system call.
 pub(crate) trait At<T> {
     fn at(self, step: Step) -> Result<T, Failure>;

@@ -143,7 +143,7 @@ impl Keeper {
             trace: Vec::new(),
             done: false,
         };
-        keeper.mark("keeper is up");
+        keeper.mark("keeper: up");
         keeper.admit(first)?;
         Ok(keeper)
     }

@@ -89,7 +89,7 @@ impl Keeper {
             ..Status::default()
         };
         record::write_status(dirs, &status).map_err(|e| failed("record the start", &e))?;
-        self.mark("plan read, start recorded");
+        self.mark("keeper: plan read, start recorded");
         match self.start_cell(&mut plan, dirs, lock, &mut status) {
             Ok(workload) => Ok(workload),
             Err(error) => {
@@ -128,16 +128,17 @@ impl Keeper {
         let listener = gamut_sys::socket::listen(run.as_fd(), SOCKET_NAME)
             .map_err(|e| call_failed("make the control socket", e))?;
         resolve_joins(plan, dirs)?;
-        self.mark("ports, pipes and socket are there");
+        self.mark("keeper: ports, pipes and socket are there");
         let id = plan.id.clone();
         let network = plan.network.clone();
         let mut connector = Connector {
             id: &id,
             plan: &network,
             ports: &mut ports,
+            trace: &mut self.trace,
         };
         let mut cell = (self.cells)(plan, fds, &mut connector)?;
-        self.mark("the program runs");
+        self.mark("keeper: the program runs");
         streams
             .adopt(cell.take_terminal(MAIN))
             .map_err(|e| call_failed("take the terminal", e))?;

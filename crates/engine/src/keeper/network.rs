@@ -12,6 +12,7 @@ use gamut_net::subnet::{Subnet4, Subnet6};
 use gamut_net::{endpoint, link};
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::{Endpoint, NetworkPlan, PortBinding, Protocol, PublishedPort};
+use gamut_plan::wire::Mark;
 use gamut_spec::Fault;
 
 /// What a workload has of the host's network; given back by [`Ports::release`].
@@ -173,9 +174,17 @@ pub(super) struct Connector<'a> {
     pub(super) id: &'a str,
     pub(super) plan: &'a NetworkPlan,
     pub(super) ports: &'a mut Ports,
+    pub(super) trace: &'a mut Vec<Mark>,
 }
 
 impl Connect for Connector<'_> {
+    fn mark(&mut self, phase: &str, at_ns: u64) {
+        self.trace.push(Mark {
+            phase: phase.to_owned(),
+            at_ns,
+        });
+    }
+
     fn connect(&mut self, netns: BorrowedFd<'_>) -> Result<(), StartError> {
         let failed = |error: gamut_net::NetworkError| StartError::Step {
             step: "connect the container's network".into(),

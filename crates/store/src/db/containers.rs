@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use gamut_spec::digest::Digest;
 use rusqlite::Row;
 
 use super::images::{digest, is_prefix, json};
 use super::{DbError, Session, Transaction};
-use gamut_spec::digest::Digest;
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Eq)]

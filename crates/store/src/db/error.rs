@@ -33,7 +33,7 @@ pub enum DbError {
         path: PathBuf,
         /// Its version.
         found: u32,
-        /// [`super::schema::VERSION`].
+        /// The newest that this program knows.
         known: u32,
     },
     /// The container name is taken.

@@ -1,10 +1,10 @@
 //! Tables `images`, `tags` and `repo_digests`: what has been pulled, and under which names.
 
+use gamut_spec::digest::Digest;
 use rusqlite::Row;
 use rusqlite::types::Type;
 
 use super::{DbError, Session, Transaction};
-use gamut_spec::digest::Digest;
 
 /// One image of one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! Table `layers`: what is known of each unpacked layer. Whether one is still needed is never
 //! stored: it follows from the images.
 
+use gamut_spec::digest::Digest;
 use rusqlite::Row;
 
 use super::{DbError, Session, Transaction};
 use crate::layer::LayerRecord;
 use crate::unpack::RootAttributes;
-use gamut_spec::digest::Digest;
 
 const COLUMNS: &str = "diff_id, directory, size_bytes, entries, root_mode, root_uid, root_gid, \
                        opaque_root";

@@ -23,7 +23,7 @@ use crate::unpack::RootAttributes;
 ///
 /// Where the contract is broken, and where a mount is not permitted.
 pub fn run<S: Snapshotter>(scratch: &Path, make: impl Fn(&Path, &Path) -> S) {
-    let checks: [(&str, fn(&Bench<S>)); 9] = [
+    let checks: [(&str, Check<S>); 9] = [
         ("layers-cover", upper_layers_cover_lower_ones),
         ("whiteouts", whiteouts_hide_what_lies_below),
         ("changes", changes_stay_with_their_root),
@@ -38,6 +38,9 @@ pub fn run<S: Snapshotter>(scratch: &Path, make: impl Fn(&Path, &Path) -> S) {
         check(&Bench::new(&scratch.join(name), &make));
     }
 }
+
+/// One article of the contract.
+type Check<S> = fn(&Bench<S>);
 
 /// A snapshotter with room for layers.
 #[derive(Debug)]

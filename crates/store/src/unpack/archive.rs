@@ -8,11 +8,9 @@
 
 use std::io::BufRead;
 
+use super::header::{BLOCK_BYTES, Header, number};
 use super::pax::{PaxRecords, Time, Xattr};
 use super::{Limits, UnpackProblem};
-
-/// Bytes of a header and of the unit that data is padded to.
-pub(super) const BLOCK_BYTES: usize = 512;
 
 /// One entry, with everything that extended headers say of it.
 #[derive(Debug)]
@@ -407,98 +405,4 @@ fn owner(id: u64) -> Result<u32, UnpackProblem> {
         .ok()
         .filter(|&id| id != u32::MAX)
         .ok_or(UnpackProblem::Archive("a user or group id is out of range"))
-}
-
-/// The fields of one header.
-#[derive(Debug, Clone, Copy)]
-struct Header<'b>(&'b [u8; BLOCK_BYTES]);
-
-impl Header<'_> {
-    fn type_flag(self) -> u8 {
-        self.0[156]
-    }
-
-    /// The sum of all bytes, those of the sum itself taken for spaces; some old writers summed
-    /// signed bytes.
-    fn check(self) -> Result<(), UnpackProblem> {
-        let bytes = self.0[..148].iter().chain(&self.0[156..]);
-        let (unsigned, signed) = bytes.fold((256_i64, 256_i64), |(unsigned, signed), &byte| {
-            (
-                unsigned + i64::from(byte),
-                signed + i64::from(i8::from_ne_bytes([byte])),
-            )
-        });
-        match i64::try_from(number(&self.0[148..156])?) {
-            Ok(stored) if stored == unsigned || stored == signed => Ok(()),
-            _ => Err(UnpackProblem::Archive("the check sum of a header is wrong")),
-        }
-    }
-
-    fn path(self) -> Vec<u8> {
-        let name = until_zero(&self.0[..100]);
-        let prefix = until_zero(&self.0[345..500]);
-        // GNU headers have other fields where ustar has the prefix.
-        if &self.0[257..263] != b"ustar\0" || prefix.is_empty() {
-            return name.to_vec();
-        }
-        [prefix, b"/", name].concat()
-    }
-
-    fn link(self) -> Vec<u8> {
-        until_zero(&self.0[157..257]).to_vec()
-    }
-
-    fn mtime(self) -> Result<Time, UnpackProblem> {
-        let field = &self.0[136..148];
-        // Base 256 in two's complement: a time before the epoch.
-        let seconds = if field[0] == 0xff {
-            let low: [u8; 8] = std::array::from_fn(|i| field[4 + i]);
-            i64::from_be_bytes(low)
-        } else {
-            i64::try_from(number(&self.0[136..148])?).unwrap_or(i64::MAX)
-        };
-        Ok(Time {
-            seconds,
-            nanoseconds: 0,
-        })
-    }
-}
-
-/// A number: octal digits between blanks and zero bytes, or base 256 with its top bit set.
-/// An empty field is 0.
-fn number(field: &[u8]) -> Result<u64, UnpackProblem> {
-    if field[0] & 0x80 != 0 {
-        let mut value = u64::from(field[0] & 0x7f);
-        for &byte in &field[1..] {
-            if value >> 56 != 0 {
-                return Err(UnpackProblem::Archive(
-                    "a number in a header is out of range",
-                ));
-            }
-            value = value << 8 | u64::from(byte);
-        }
-        return Ok(value);
-    }
-    let blank = |byte: &&u8| matches!(byte, b' ' | 0);
-    let mut value = 0;
-    for &byte in field
-        .iter()
-        .skip_while(blank)
-        .take_while(|byte| !blank(byte))
-    {
-        if !matches!(byte, b'0'..=b'7') {
-            return Err(UnpackProblem::Archive("a number in a header is none"));
-        }
-        // At most twelve digits: 36 bits.
-        value = value << 3 | u64::from(byte - b'0');
-    }
-    Ok(value)
-}
-
-fn until_zero(field: &[u8]) -> &[u8] {
-    let end = field
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(field.len());
-    &field[..end]
 }

@@ -58,7 +58,7 @@ impl<'l> Directories<'l> {
         }
     }
 
-    /// The open directory at a cleaned path (see [`super::place::clean`]); empty is the root.
+    /// The open directory at a cleaned path (see `place::clean`); empty is the root.
     pub(super) fn at(
         &mut self,
         path: &[u8],

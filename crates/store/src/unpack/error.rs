@@ -1,10 +1,10 @@
 //! Why a layer could not be unpacked.
 
+use gamut_spec::digest::Digest;
 use gamut_spec::{Fault, Kind};
 use rustix::io::Errno;
 
 use crate::file_error::{hint_for, kind_of};
-use gamut_spec::digest::Digest;
 
 /// A layer that could not be unpacked; nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -14,8 +14,8 @@ pub struct UnpackError {
     pub layer: Digest,
     /// The entry of the archive that it happened at, when it was one.
     pub entry: Option<String>,
-    /// What happened.
-    pub problem: UnpackProblem,
+    /// What happened; boxed, so that every `Result` above is small.
+    pub problem: Box<UnpackProblem>,
 }
 
 fn shown(entry: Option<&str>) -> String {
@@ -105,7 +105,7 @@ impl UnpackError {
         Self {
             layer: layer.clone(),
             entry,
-            problem,
+            problem: Box::new(problem),
         }
     }
 }
@@ -122,7 +122,7 @@ impl UnpackProblem {
 
 impl Fault for UnpackError {
     fn kind(&self) -> Kind {
-        match &self.problem {
+        match &*self.problem {
             UnpackProblem::MediaType(_)
             | UnpackProblem::TooLong { .. }
             | UnpackProblem::Corrupt { .. }
@@ -141,7 +141,7 @@ impl Fault for UnpackError {
     }
 
     fn hint(&self) -> Option<String> {
-        match &self.problem {
+        match &*self.problem {
             UnpackProblem::Stream(_) | UnpackProblem::Truncated { .. } => {
                 Some("pull again: the download goes on where it stopped".into())
             }

@@ -1,16 +1,17 @@
 //! A layer's compressed stream becomes a directory, in one pass over the bytes.
 //!
-//! Two threads: [`stream`] reads, hashes, decompresses and hashes again; the caller's thread reads
-//! the tar entries ([`archive`]) and places them ([`place`]). A bounded channel of buffers lies
+//! Two threads: `stream` reads, hashes, decompresses and hashes again; the caller's thread reads
+//! the tar entries (`archive`) and places them (`place`). A bounded channel of buffers lies
 //! between. Both digests are compared at the end; until then the directory has a temporary name.
 //!
 //! The archive is an attacker's. Nothing outside the layer's directory can be reached, because no
 //! path is ever given to the kernel as a string with a directory in it, except to `openat2(2)`
-//! with `RESOLVE_IN_ROOT` (see [`directories`]).
+//! with `RESOLVE_IN_ROOT` (see `directories`).
 
 mod archive;
 mod directories;
 mod error;
+mod header;
 mod limits;
 mod metadata;
 mod pax;
@@ -21,12 +22,12 @@ mod whiteout;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
+use gamut_spec::digest::Digest;
+
 pub use error::{UnpackError, UnpackProblem};
 pub use limits::Limits;
 pub use metadata::{Warning, Warnings};
 pub use whiteout::OpaqueXattr;
-
-use gamut_spec::digest::Digest;
 
 /// A layer as manifest and config describe it.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use flate2::bufread::MultiGzDecoder;
+use gamut_spec::digest::Digest;
 
 use super::{LayerSource, Limits, UnpackProblem};
 use crate::hash::{Hasher, HashingReader, StreamFailure};
-use gamut_spec::digest::Digest;
 
 /// Bytes of one buffer between the threads: large enough that a file is few writes, small enough
 /// to stay in the second-level cache.
@@ -196,9 +196,15 @@ pub(super) fn decode<R: Read>(
     limits: &Limits,
     sink: Sink,
 ) -> Result<Decoded, UnpackProblem> {
-    let mut decoder = Decoder::new(HashingReader::new(bytes, source.size_bytes))?;
+    let mut decoder = Decoder::new(HashingReader::new(
+        bytes,
+        source.digest.algorithm(),
+        source.size_bytes,
+    ))?;
     let format = decoder.format();
-    let mut diff_id = Hasher::default();
+    let mut diff_id = Hasher::new(source.diff_id.algorithm());
+    // A plain tar is its own diff id; hashing it once is enough.
+    let hash_once = format == PLAIN && source.diff_id.algorithm() == source.digest.algorithm();
     let mut unpacked_bytes = 0;
     loop {
         let mut chunk = sink.used.try_recv().unwrap_or_default();
@@ -218,17 +224,16 @@ pub(super) fn decode<R: Read>(
             });
         }
         chunk.truncate(count);
-        // A plain tar is its own diff id; hashing it once is enough.
-        if format != PLAIN {
+        if !hash_once {
             diff_id.update(&chunk);
         }
         sink.full.send(chunk).map_err(|_| UnpackProblem::Stopped)?;
     }
     drop(sink);
     let digest = finish(source, decoder.into_input())?;
-    let diff_id = match format {
-        PLAIN => digest.clone(),
-        _ => diff_id.finish(),
+    let diff_id = match hash_once {
+        true => digest.clone(),
+        false => diff_id.finish(),
     };
     Ok(Decoded { digest, diff_id })
 }
