@@ -18,6 +18,7 @@ pub mod convert;
 pub mod detach;
 pub mod error;
 pub mod exit;
+pub mod explained;
 pub mod fetch;
 pub mod format;
 pub mod human;

@@ -35,3 +35,11 @@ pub fn probe(level: Level, host: &HostFacts) -> Vec<Missing> {
         }],
     }
 }
+
+/// Whether workloads can be run at a level here.
+#[must_use]
+pub fn is_ready(level: Level, host: &HostFacts) -> bool {
+    !probe(level, host)
+        .iter()
+        .any(|missing| missing.weight == Weight::Fatal)
+}

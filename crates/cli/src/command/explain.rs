@@ -1,9 +1,12 @@
 //! `gamut explain`.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
+use crate::explained;
+use crate::format::ObjectFormat;
 
 /// Show how a container is isolated
 ///
@@ -11,7 +14,7 @@ use crate::error::Failure;
 /// capabilities, seccomp verdicts, and the way through the network.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// text or json
+    /// text, json or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
 
@@ -20,6 +23,15 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(_args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::NotBuilt("explain"))
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    let mut engine = context.engine()?;
+    let explanation = engine.explain(&args.container).map_err(Failure::engine)?;
+    let mut output = io::stdout().lock();
+    match args.format.as_deref().filter(|format| *format != "text") {
+        Some(format) => ObjectFormat::parse(Some(format))?.write(&explanation, &mut output)?,
+        None => output
+            .write_all(explained::text(&explanation).as_bytes())
+            .map_err(Failure::Output)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -33,9 +33,7 @@ pub(super) struct Config {
     entrypoint: Option<Vec<String>>,
     on_build: Option<Vec<String>>,
     labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stop_signal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_signal: String,
     stop_timeout: Option<i64>,
 }
 
@@ -52,7 +50,7 @@ impl Config {
             entrypoint: own.entrypoint.clone(),
             on_build: (!own.on_build.is_empty()).then(|| own.on_build.clone()),
             labels: own.labels.clone(),
-            stop_signal: own.stop_signal.clone(),
+            stop_signal: own.stop_signal.clone().unwrap_or_default(),
             stop_timeout: own.stop_timeout,
             ..Self::default()
         }
@@ -100,8 +98,7 @@ impl Config {
         self.env = process.and_then(|p| p.env().clone()).unwrap_or_default();
         self.working_dir = process.map_or_else(String::new, |p| p.cwd().display().to_string());
         self.stop_signal = u8::try_from(plan.stop.signal)
-            .ok()
-            .map(|number| signal_name(Signal(number)));
+            .map_or_else(|_| String::new(), |number| signal_name(Signal(number)));
         // Docker's -1 waits for ever.
         self.stop_timeout = Some(plan.stop.timeout_s.map_or(-1, i64::from));
     }

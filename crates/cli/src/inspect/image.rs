@@ -23,11 +23,9 @@ pub struct Image {
     docker_version: &'static str,
     author: String,
     architecture: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    variant: Option<String>,
+    variant: String,
     os: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    os_version: Option<String>,
+    os_version: String,
     size: u64,
     virtual_size: u64,
     graph_driver: GraphDriver,
@@ -85,9 +83,9 @@ impl Image {
             docker_version: "",
             author: config.author.clone().unwrap_or_default(),
             architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
+            variant: config.variant.clone().unwrap_or_default(),
             os: config.os.clone(),
-            os_version: config.os_version.clone(),
+            os_version: config.os_version.clone().unwrap_or_default(),
             size: image.size_bytes,
             virtual_size: image.size_bytes,
             graph_driver: GraphDriver {

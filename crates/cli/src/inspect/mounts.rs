@@ -7,15 +7,14 @@ use gamut_engine::details::Details;
 use gamut_plan::request::{self, MountSource, Propagation};
 use serde::Serialize;
 
+/// Empty fields are there, too: a template may ask for them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Mount {
     r#type: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
     source: String,
     destination: String,
-    #[serde(skip_serializing_if = "str::is_empty")]
     driver: &'static str,
     mode: &'static str,
     #[serde(rename = "RW")]

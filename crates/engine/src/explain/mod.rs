@@ -1,0 +1,128 @@
+//! `explain`: how a container is kept apart from its host, as the kernel has it while it runs,
+//! and as its plan has it while it does not.
+
+mod filter;
+mod network;
+mod process;
+
+use std::path::PathBuf;
+
+use gamut_container::cgroup::{Cgroup, Hierarchies, LimitFile, Mode};
+use gamut_plan::launch::{LaunchPlan, LogPlan};
+use gamut_plan::{Level, Phase};
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::record;
+
+pub use filter::{Call, Filter};
+pub use network::{Joined, Led, Path};
+pub use process::{Capabilities, IdMap, Mount, Namespace, Owner};
+
+/// Everything about one container's isolation.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    pub id: String,
+    pub name: String,
+    pub image: String,
+    pub level: Level,
+    pub phase: Phase,
+    /// The host's number of the first process; 0: it does not run.
+    pub pid: i32,
+    /// The keeper's; 0: there is none.
+    pub keeper_pid: i32,
+    pub log: Option<PathBuf>,
+    pub directory: PathBuf,
+    pub namespaces: Vec<Namespace>,
+    pub cgroup: Group,
+    pub mounts: Vec<Mount>,
+    pub uid_map: Vec<IdMap>,
+    pub gid_map: Vec<IdMap>,
+    pub capabilities: Capabilities,
+    pub no_new_privileges: bool,
+    pub seccomp: Filter,
+    pub masked_paths: Vec<String>,
+    pub readonly_paths: Vec<String>,
+    pub network: Path,
+    /// What was clamped or left out at the start.
+    pub warnings: Vec<String>,
+}
+
+/// The container's control group.
+#[derive(Debug, Clone, Serialize)]
+pub struct Group {
+    pub mode: Option<Mode>,
+    /// Below the mount point of each hierarchy.
+    pub path: String,
+    /// Empty while it does not run.
+    pub files: Vec<LimitFile>,
+}
+
+impl Engine {
+    /// Explains the container that a user means.
+    ///
+    /// # Errors
+    /// Not found, or a plan that cannot be read.
+    pub fn explain(&mut self, named: &str) -> Result<Explanation, EngineError> {
+        let view = self.container(named)?;
+        let dirs = self.dirs.container(&view.row.id);
+        let plan = record::read_plan(&dirs)?;
+        let status = view.status;
+        let lives = status.is_live();
+        let pid = if lives { status.pid } else { 0 };
+        let linux = plan.spec.linux().as_ref();
+        let (uid_map, gid_map) = process::id_maps(&plan, pid);
+        let capabilities = process::capabilities(&plan, pid);
+        Ok(Explanation {
+            id: plan.id.clone(),
+            name: plan.name.clone(),
+            image: plan.image.clone(),
+            level: plan.level,
+            phase: status.phase,
+            pid,
+            keeper_pid: if lives { status.keeper_pid } else { 0 },
+            log: match &plan.log {
+                LogPlan::None => None,
+                LogPlan::JsonFile { path, .. } => Some(path.clone()),
+            },
+            directory: dirs.directory.clone(),
+            namespaces: process::namespaces(&plan, pid),
+            cgroup: group(&plan),
+            mounts: process::mounts(&plan, pid),
+            uid_map,
+            gid_map,
+            seccomp: filter::of(&plan, capabilities.bounding),
+            capabilities,
+            no_new_privileges: process::no_new_privileges(&plan, pid),
+            masked_paths: linux
+                .and_then(|l| l.masked_paths().clone())
+                .unwrap_or_default(),
+            readonly_paths: linux
+                .and_then(|l| l.readonly_paths().clone())
+                .unwrap_or_default(),
+            network: network::of(&plan, &status),
+            warnings: status.warnings,
+        })
+    }
+}
+
+fn group(plan: &LaunchPlan) -> Group {
+    let linux = plan.spec.linux().as_ref();
+    let path = linux
+        .and_then(|l| l.cgroups_path().clone())
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
+    let hierarchies = Hierarchies::discover().ok();
+    // One that does not run has no group.
+    let files = hierarchies
+        .as_ref()
+        .and_then(|h| Cgroup::open(h, &path).ok())
+        .and_then(|group| group.files().ok())
+        .unwrap_or_default();
+    Group {
+        mode: hierarchies.map(|h| h.mode),
+        path,
+        files,
+    }
+}
