@@ -153,7 +153,11 @@ impl Engine {
         let other = self.network_owner(&network_plan)?;
         let hostname = hostname(self, request, id, other.as_ref());
         let (hosts, hostname_file, resolv_conf) = match other {
-            Some(other) => (other.files.hosts, other.files.hostname, other.files.resolv_conf),
+            Some(other) => (
+                other.files.hosts,
+                other.files.hostname,
+                other.files.resolv_conf,
+            ),
             None => network::texts(request, &hostname, &addresses),
         };
         let files = FilesPlan {

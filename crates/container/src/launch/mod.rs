@@ -256,7 +256,11 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     };
     match step {
         Step::Exec if is_directory(child, at) => StartError::ProgramNotRunnable {
-            program: prepare::process(plan).ok().and_then(|p| p.args().clone()).unwrap_or_default().remove(0),
+            program: prepare::process(plan)
+                .ok()
+                .and_then(|p| p.args().clone())
+                .unwrap_or_default()
+                .remove(0),
             reason: "is a directory".into(),
         },
         Step::Exec | Step::WorkingDirectory => {
@@ -277,9 +281,18 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
 
 /// Whether the candidate that could not be run is a directory: execve(2) calls it a permission.
 fn is_directory(child: &Child, index: usize) -> bool {
-    let Some(candidate) = child.program.candidates.get(index) else { return false };
+    let Some(candidate) = child.program.candidates.get(index) else {
+        return false;
+    };
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
-    rustix::fs::openat2(&child.root, candidate.as_c_str(), flags, Mode::empty(), child::IN_ROOT).is_ok()
+    rustix::fs::openat2(
+        &child.root,
+        candidate.as_c_str(),
+        flags,
+        Mode::empty(),
+        child::IN_ROOT,
+    )
+    .is_ok()
 }
 
 /// Docker's words for a program that could not be run; `exit.rs` of the doors knows 126 and 127.

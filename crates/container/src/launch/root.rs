@@ -34,14 +34,20 @@ pub(crate) fn make(plan: &RootPlan, maps: Option<&Maps>) -> Result<OwnedFd, Star
 }
 
 /// Names the writable layer. Both of its directories must be seen through one mount.
-fn writable(fs: BorrowedFd<'_>, plan: &RootPlan, userns: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+fn writable(
+    fs: BorrowedFd<'_>,
+    plan: &RootPlan,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
     let Some(userns) = userns else {
         fsconfig_set_string(fs, c"upperdir", &plan.upper)?;
         return fsconfig_set_string(fs, c"workdir", &plan.work);
     };
-    let (Some(parent), Some(upper), Some(work)) =
-        (plan.upper.parent(), plan.upper.file_name(), plan.work.file_name())
-    else {
+    let (Some(parent), Some(upper), Some(work)) = (
+        plan.upper.parent(),
+        plan.upper.file_name(),
+        plan.work.file_name(),
+    ) else {
         return Err(Errno::INVAL);
     };
     let tree = map(parent, userns)?;
@@ -56,7 +62,11 @@ fn writable(fs: BorrowedFd<'_>, plan: &RootPlan, userns: Option<BorrowedFd<'_>>)
 fn map(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, path, flags)?;
-    let change = Change { set: attr::IDMAP, userns: Some(userns), ..Change::default() };
+    let change = Change {
+        set: attr::IDMAP,
+        userns: Some(userns),
+        ..Change::default()
+    };
     sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
     Ok(tree)
 }

@@ -46,11 +46,18 @@ const MAX_LINKS: usize = 40;
 fn make(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<OwnedFd, Errno> {
     let mut current = [0u8; MAX_PATH_BYTES];
     let mut length = path.len();
-    current.get_mut(..length).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(path);
+    current
+        .get_mut(..length)
+        .ok_or(Errno::NAMETOOLONG)?
+        .copy_from_slice(path);
     for _ in 0..MAX_LINKS {
         match walk(root, &current[..length], kind)? {
             Walked::There(fd) => return Ok(fd),
-            Walked::Link { parent, name_start, name_end } => {
+            Walked::Link {
+                parent,
+                name_start,
+                name_end,
+            } => {
                 length = follow(&parent, &mut current, length, name_start, name_end)?;
             }
         }
@@ -61,7 +68,11 @@ fn make(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<OwnedFd, Errno>
 enum Walked {
     There(OwnedFd),
     /// The name between these bytes is a link to what is not there.
-    Link { parent: OwnedFd, name_start: usize, name_end: usize },
+    Link {
+        parent: OwnedFd,
+        name_start: usize,
+        name_end: usize,
+    },
 }
 
 fn walk(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<Walked, Errno> {
@@ -85,7 +96,13 @@ fn walk(root: BorrowedFd<'_>, path: &[u8], kind: Kind) -> Result<Walked, Errno> 
                 let name = c_string(&mut buffer, &path[start..end])?;
                 match make_one(&at, name, if last { kind } else { Kind::Directory }) {
                     Ok(made) => at = made,
-                    Err(Errno::LOOP) => return Ok(Walked::Link { parent: at, name_start: start, name_end: end }),
+                    Err(Errno::LOOP) => {
+                        return Ok(Walked::Link {
+                            parent: at,
+                            name_start: start,
+                            name_end: end,
+                        });
+                    }
                     Err(errno) => return Err(errno),
                 }
             }
@@ -108,14 +125,22 @@ fn follow(
     let mut target = [0u8; MAX_PATH_BYTES];
     let target_length = rustix::fs::readlinkat_raw(parent, name, &mut target[..])?;
     let target = &target[..target_length];
-    let keep = if target.first() == Some(&b'/') { 0 } else { name_start };
+    let keep = if target.first() == Some(&b'/') {
+        0
+    } else {
+        name_start
+    };
     let mut rest = [0u8; MAX_PATH_BYTES];
     let rest_length = length - name_end;
     rest[..rest_length].copy_from_slice(&path[name_end..length]);
     let target_end = keep + target.len();
     let total = target_end + rest_length;
-    path.get_mut(keep..target_end).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(target);
-    path.get_mut(target_end..total).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(&rest[..rest_length]);
+    path.get_mut(keep..target_end)
+        .ok_or(Errno::NAMETOOLONG)?
+        .copy_from_slice(target);
+    path.get_mut(target_end..total)
+        .ok_or(Errno::NAMETOOLONG)?
+        .copy_from_slice(&rest[..rest_length]);
     Ok(total)
 }
 

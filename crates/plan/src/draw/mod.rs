@@ -147,7 +147,9 @@ impl Fault for DrawError {
                 "give a `--memory-reservation` below `--memory`".into()
             }
             DrawError::TooFewProcesses { .. } => "give `--pids-limit` 1 or more, or -1".into(),
-            DrawError::TooFewShares => "give `--cpu-shares` 2 or more; 1024 is the usual share".into(),
+            DrawError::TooFewShares => {
+                "give `--cpu-shares` 2 or more; 1024 is the usual share".into()
+            }
             DrawError::Capability(error) => return error.hint(),
             DrawError::RelativeWorkdir(_) => "give an absolute path to `--workdir`".into(),
             DrawError::SharedSysctl { .. } => {

@@ -37,9 +37,7 @@ pub enum DbError {
         known: u32,
     },
     /// The container name is taken.
-    #[error(
-        "the container name `{name}` is in use by container {holder}"
-    )]
+    #[error("the container name `{name}` is in use by container {holder}")]
     NameTaken {
         /// The name.
         name: String,
