@@ -233,7 +233,7 @@ fn names_are_unique_and_made_up_when_missing() {
 #[test]
 fn logs_are_kept_in_order_and_followed() {
     let Some(gamut) = Gamut::new() else { return };
-    let id = gamut.detached(&[], &["sh", "-c", "for i in 1 2 3; do echo out $i; echo err $i >&2; done; trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.1; done"]);
+    let id = gamut.detached(&[], &["sh", "-c", "for i in 1 2 3; do echo out $i; echo err $i >&2; done; sleep 0.3; trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.1; done"]);
     until("it is ready", || {
         gamut.call(&["logs", &id]).out.contains("ready")
     });

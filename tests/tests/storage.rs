@@ -161,7 +161,7 @@ fn a_new_volume_starts_with_the_images_files_and_owner() {
         .file("data/seed", 0o640, "seed");
     let image = ImageBuilder::new()
         .layer(layer)
-        .layer(Layer::new().symlink("data/link", "seed"))
+        .layer(Layer::new().dir("data", 0o750).symlink("data/link", "seed"))
         .env(&["PATH=/bin"]);
     let image = gamut.host.registry.push(
         &image

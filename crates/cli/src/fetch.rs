@@ -2,7 +2,7 @@
 
 use std::io;
 
-use gamut_engine::pull::{Freshness, Pulled};
+use gamut_engine::pull::{Freshness, PullError, Pulled};
 use gamut_engine::{Engine, EngineError, Source, registry};
 use gamut_plan::request::{self, PullPolicy, RunRequest};
 use gamut_spec::image::Platform;
@@ -126,9 +126,9 @@ fn here(
 fn not_here(why: &Absence, image: &str, wanted: Option<&Platform>) -> Failure {
     match (why, wanted) {
         (Absence::Other(offered), Some(wanted)) => {
-            Failure::engine(EngineError::Pull(gamut_engine::pull::PullError::Platform {
-                offered: offered.clone(),
-                wanted: wanted.clone(),
+            Failure::engine(EngineError::from(PullError::Platform {
+                offered: Box::new(offered.clone()),
+                wanted: Box::new(wanted.clone()),
             }))
         }
         _ => Failure::engine(EngineError::NoImage(image.to_owned())),

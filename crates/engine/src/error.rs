@@ -24,7 +24,7 @@ pub enum EngineError {
     #[error(transparent)]
     Draw(#[from] DrawError),
     #[error(transparent)]
-    Pull(#[from] PullError),
+    Pull(Box<PullError>),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
@@ -75,7 +75,7 @@ impl EngineError {
             EngineError::Record(e) => e,
             EngineError::Client(e) => e,
             EngineError::Draw(e) => e,
-            EngineError::Pull(e) => e,
+            EngineError::Pull(e) => e.as_ref(),
             EngineError::Registry(e) => e,
             EngineError::Auth(e) => e,
             EngineError::Log(e) => e,
@@ -85,6 +85,12 @@ impl EngineError {
             EngineError::Subnet(e) => e,
             _ => return None,
         })
+    }
+}
+
+impl From<PullError> for EngineError {
+    fn from(error: PullError) -> Self {
+        EngineError::Pull(Box::new(error))
     }
 }
 

@@ -85,7 +85,10 @@ pub enum PullError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the image is for {offered}, and {wanted} was asked for")]
-    Platform { offered: Platform, wanted: Platform },
+    Platform {
+        offered: Box<Platform>,
+        wanted: Box<Platform>,
+    },
     #[error("another layer failed")]
     Abandoned,
 }
@@ -147,8 +150,8 @@ impl Engine {
         let offered = config.platform();
         if !platform.accepts(&offered) {
             return Err(PullError::Platform {
-                offered,
-                wanted: platform.clone(),
+                offered: Box::new(offered),
+                wanted: Box::new(platform.clone()),
             }
             .into());
         }

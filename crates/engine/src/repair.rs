@@ -103,62 +103,88 @@ impl Engine {
                 .iter()
                 .map(|path| format!("removed {}", path.display())),
         );
-        let instance = self.instance();
-        if let Ok(hierarchies) = Hierarchies::discover() {
-            for id in Cgroup::list(&hierarchies, &instance.cgroup).unwrap_or_default() {
-                if !after.contains(&id) {
-                    self.clear_host(&id);
-                    done.push(format!("removed the cgroup {}/{id}", instance.cgroup));
-                }
-            }
-        }
-        self.remove_stale_rules(&instance.bridge, &after, &mut done);
-        self.remove_stale_run_directories(&after, &mut done);
+        self.remove_stale_cgroups(&mut done)?;
+        self.remove_stale_rules(&mut done)?;
+        self.remove_stale_run_directories(&mut done)?;
+        self.remove_stale_volumes(&mut done)?;
         Ok(done)
     }
 
-    fn remove_stale_rules(&self, table: &str, known: &BTreeSet<String>, done: &mut Vec<String>) {
-        let Ok(mut table) = Table::open(table) else {
-            return;
-        };
-        if !matches!(table.exists(), Ok(true)) {
-            return;
-        }
-        let owners: BTreeSet<String> = table
-            .list_elements()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|element| element.owner)
-            .collect();
-        let stale: Vec<&str> = owners
-            .iter()
-            .filter(|owner| !known.contains(*owner))
-            .map(String::as_str)
-            .collect();
-        if !stale.is_empty() && table.remove_owned_by(&stale).is_ok() {
-            done.extend(
-                stale
-                    .iter()
-                    .map(|owner| format!("unpublished the ports of {owner}")),
-            );
-        }
+    /// Whether a trace on the host is nobody's. A container has its row before anything else, so
+    /// what was seen first and has no row now is left over, whatever is being made meanwhile.
+    fn is_nobodys(&self, id: &str) -> Result<bool, EngineError> {
+        Ok(self.store.db().container_by_id(id)?.is_none())
     }
 
-    fn remove_stale_run_directories(&self, known: &BTreeSet<String>, done: &mut Vec<String>) {
+    fn remove_stale_cgroups(&self, done: &mut Vec<String>) -> Result<(), EngineError> {
+        let parent = self.instance().cgroup;
+        let Ok(hierarchies) = Hierarchies::discover() else {
+            return Ok(());
+        };
+        for id in Cgroup::list(&hierarchies, &parent).unwrap_or_default() {
+            if self.is_nobodys(&id)? {
+                self.clear_host(&id);
+                done.push(format!("removed the cgroup {parent}/{id}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_stale_rules(&self, done: &mut Vec<String>) -> Result<(), EngineError> {
+        let table = self.instance().bridge;
+        let Ok(mut table) = Table::open(&table) else {
+            return Ok(());
+        };
+        if !matches!(table.exists(), Ok(true)) {
+            return Ok(());
+        }
+        let elements = table.list_elements().unwrap_or_default();
+        let owners: BTreeSet<String> = elements.into_iter().map(|element| element.owner).collect();
+        for owner in owners {
+            if self.is_nobodys(&owner)? && table.remove_owned_by(&[&owner]).is_ok() {
+                done.push(format!("unpublished the ports of {owner}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_stale_run_directories(&self, done: &mut Vec<String>) -> Result<(), EngineError> {
         let Ok(entries) = std::fs::read_dir(&self.dirs.run_root) else {
-            return;
+            return Ok(());
         };
         for entry in entries.flatten() {
             let Ok(id) = entry.file_name().into_string() else {
                 continue;
             };
             let dirs = self.dirs.container(&id);
-            if id.len() != 64 || known.contains(&id) || record::is_kept(&dirs) {
-                continue;
-            }
-            if std::fs::remove_dir_all(dirs.run()).is_ok() {
+            if id.len() == 64
+                && self.is_nobodys(&id)?
+                && !record::is_kept(&dirs)
+                && std::fs::remove_dir_all(dirs.run()).is_ok()
+            {
                 done.push(format!("removed {}", dirs.run().display()));
             }
         }
+        Ok(())
+    }
+
+    /// Anonymous volumes whose container is gone. A container has its row before its volumes, so
+    /// one that is seen without a row afterwards is nobody's.
+    fn remove_stale_volumes(&self, done: &mut Vec<String>) -> Result<(), EngineError> {
+        let Ok(entries) = std::fs::read_dir(self.dirs.volumes()) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let Some(id) = name.strip_prefix("of-") else {
+                continue;
+            };
+            if self.is_nobodys(id)? && std::fs::remove_dir_all(entry.path()).is_ok() {
+                done.push(format!("removed {}", entry.path().display()));
+            }
+        }
+        Ok(())
     }
 }

@@ -14,6 +14,8 @@ pub struct HostFacts {
     pub uid: u32,
     /// The capability bounding set as a bit mask, capability number = bit number.
     pub capabilities: u64,
+    /// How many CPUs this process may run on.
+    pub cpus: u32,
 }
 
 impl HostFacts {

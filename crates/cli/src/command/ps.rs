@@ -54,6 +54,8 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let filters = Filters::new(&args.filters, &containers::FILTERS).map_err(Failure::engine)?;
     let mut engine = context.engine()?;
+    // What a killed command left behind is cleared away by whoever looks next.
+    let _ = engine.repair();
     let views = engine.containers().map_err(Failure::engine)?;
     let selection = Selection::new(&engine, &views, &filters)?;
     let last = match (args.last, args.latest) {

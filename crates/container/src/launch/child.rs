@@ -30,8 +30,6 @@ pub(crate) struct Child {
     pub(crate) cgroup_files: Vec<OwnedFd>,
     /// A detached mount.
     pub(crate) root: OwnedFd,
-    /// A directory on the host that the root is attached over, in the child's own namespace.
-    pub(crate) root_target: CString,
     pub(crate) ops: Vec<Op>,
     pub(crate) masked_paths: Vec<CString>,
     pub(crate) readonly_paths: Vec<CString>,
@@ -131,23 +129,23 @@ impl Child {
         let root = self.attach_root()?;
         self.mark(keeper, Phase::RootAttached);
         for (index, op) in self.ops.iter().enumerate() {
-            op.carry_out(root.as_fd(), index)?;
+            op.carry_out(root, index)?;
         }
         self.mark(keeper, Phase::Mounted);
-        self.write_sysctls(root.as_fd())?;
-        self.mask(root.as_fd())?;
+        self.write_sysctls(root)?;
+        self.mask(root)?;
         for (index, path) in self.readonly_paths.iter().enumerate() {
-            make_readonly(root.as_fd(), path).at_index(Step::ReadOnlyPath, index)?;
+            make_readonly(root, path).at_index(Step::ReadOnlyPath, index)?;
         }
         self.mark(keeper, Phase::Masked);
-        pivot(root.as_fd()).at(Step::Pivot)?;
+        pivot(root).at(Step::Pivot)?;
         self.mark(keeper, Phase::Pivoted);
         if self.readonly_root {
             let change = Change {
                 set: attr::RDONLY,
                 ..Change::default()
             };
-            sysmount::set_attributes(root.as_fd(), Reach::One, &change).at(Step::ReadOnlyRoot)?;
+            sysmount::set_attributes(root, Reach::One, &change).at(Step::ReadOnlyRoot)?;
         }
         Ok(())
     }
@@ -158,17 +156,12 @@ impl Child {
         }
     }
 
-    /// Puts the root over a directory of the host, in this mount namespace only.
-    fn attach_root(&self) -> Result<OwnedFd, Failure> {
+    /// Puts the root over the host's, in this mount namespace only: the one place that every user
+    /// namespace may reach. From here on its descriptor is the way to it.
+    fn attach_root(&self) -> Result<BorrowedFd<'_>, Failure> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(&self.root, c"", CWD, self.root_target.as_c_str(), flags)
-            .at(Step::AttachRoot)?;
-        rustix::fs::open(
-            self.root_target.as_c_str(),
-            PATH_FLAGS | OFlags::DIRECTORY,
-            Mode::empty(),
-        )
-        .at(Step::AttachRoot)
+        rustix::mount::move_mount(&self.root, c"", CWD, c"/", flags).at(Step::AttachRoot)?;
+        Ok(self.root.as_fd())
     }
 
     /// Values go through the container's own /proc, in its own namespaces.

@@ -147,7 +147,6 @@ pub(crate) fn prepare(
             .attach_files()
             .map_err(|e| crate::cell::cgroup_failed(&e))?,
         root,
-        root_target: c_string(plan.files.directory.as_os_str().as_bytes())?,
         ops,
         masked_paths: c_strings(linux.masked_paths().as_deref())?,
         readonly_paths: c_strings(linux.readonly_paths().as_deref())?,

@@ -1,7 +1,7 @@
 //! The root file system: an overlay over the image's layers, made as a detached mount, so that
 //! it is never visible on the host and vanishes with the last process that holds it.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use gamut_plan::cell::StartError;
 use gamut_plan::launch::{Durability, RootPlan};
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
 use gamut_sys::process::{self, namespace};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags,
@@ -33,29 +33,35 @@ pub(crate) fn make(plan: &RootPlan, maps: Option<&Maps>) -> Result<OwnedFd, Star
     }
 }
 
-/// Names the writable layer. Both of its directories must be seen through one mount.
-fn writable(
+/// Names the layers to the overlay by their paths.
+fn plain_layers(fs: BorrowedFd<'_>, plan: &RootPlan) -> Result<(), Errno> {
+    for path in &plan.lower {
+        fsconfig_set_string(fs, c"lowerdir+", path)?;
+    }
+    fsconfig_set_string(fs, c"upperdir", &plan.upper)?;
+    fsconfig_set_string(fs, c"workdir", &plan.work)
+}
+
+/// Names id-mapped views of the layers to the overlay. They must stay open until it is made: a
+/// detached mount goes with its last descriptor.
+fn mapped_layers(
     fs: BorrowedFd<'_>,
     plan: &RootPlan,
-    userns: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
-    let Some(userns) = userns else {
-        fsconfig_set_string(fs, c"upperdir", &plan.upper)?;
-        return fsconfig_set_string(fs, c"workdir", &plan.work);
-    };
-    let (Some(parent), Some(upper), Some(work)) = (
-        plan.upper.parent(),
-        plan.upper.file_name(),
-        plan.work.file_name(),
-    ) else {
-        return Err(Errno::INVAL);
-    };
-    let tree = map(parent, userns)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let upper = rustix::fs::openat(&tree, upper, flags, Mode::empty())?;
-    fsconfig_set_fd(fs, c"upperdir", upper.as_fd())?;
-    let work = rustix::fs::openat(&tree, work, flags, Mode::empty())?;
-    fsconfig_set_fd(fs, c"workdir", work.as_fd())
+    userns: BorrowedFd<'_>,
+    owner: (Uid, Gid),
+) -> Result<Vec<OwnedFd>, Errno> {
+    let mut views = Vec::with_capacity(plan.lower.len() + 1);
+    for path in &plan.lower {
+        let view = map(path, userns)?;
+        fsconfig_set_fd(fs, c"lowerdir+", view.as_fd())?;
+        views.push(view);
+    }
+    // The writable layer is not mapped: overlayfs writes it as who mounted it, and the host's root
+    // has no id in such a view. It belongs to the container's root instead.
+    rustix::fs::chown(&plan.upper, Some(owner.0), Some(owner.1))?;
+    fsconfig_set_string(fs, c"upperdir", &plan.upper)?;
+    fsconfig_set_string(fs, c"workdir", &plan.work)?;
+    Ok(views)
 }
 
 /// A view of a directory with mapped ids.
@@ -73,7 +79,8 @@ fn map(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 fn mapped(plan: &RootPlan, maps: &Maps) -> Result<OwnedFd, StartError> {
     let userns = maps.namespace()?;
-    overlay(plan, Some(userns.as_fd())).map_err(|errno| StartError::Step {
+    let owner = (Uid::from_raw(maps.uid(0)), Gid::from_raw(maps.gid(0)));
+    overlay(plan, Some((userns.as_fd(), owner))).map_err(|errno| StartError::Step {
         step: format!(
             "mount the root file system over {} with mapped ids",
             plan.upper.display()
@@ -86,27 +93,20 @@ fn mapped(plan: &RootPlan, maps: &Maps) -> Result<OwnedFd, StartError> {
     })
 }
 
-/// Names a directory to the overlay: by its path, or as an id-mapped view of it.
-fn layer(
-    fs: BorrowedFd<'_>,
-    key: &CStr,
-    path: &Path,
-    userns: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
-    let Some(userns) = userns else {
-        return fsconfig_set_string(fs, key, path);
-    };
-    fsconfig_set_fd(fs, key, map(path, userns)?.as_fd())
-}
-
 /// fsopen("overlay") with one `lowerdir+` for each layer (Linux 6.5).
-fn overlay(plan: &RootPlan, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
+fn overlay(
+    plan: &RootPlan,
+    mapped: Option<(BorrowedFd<'_>, (Uid, Gid))>,
+) -> Result<OwnedFd, Errno> {
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), "source", "overlay")?;
-    for path in &plan.lower {
-        layer(fs.as_fd(), c"lowerdir+", path, userns)?;
-    }
-    writable(fs.as_fd(), plan, userns)?;
+    let _views = match mapped {
+        Some((userns, owner)) => mapped_layers(fs.as_fd(), plan, userns, owner)?,
+        None => {
+            plain_layers(fs.as_fd(), plan)?;
+            Vec::new()
+        }
+    };
     // A layer's own redirects are not followed: a crafted one could point anywhere in the lower
     // layers. A rename of a lower directory is EXDEV then, which programs know from Docker.
     fsconfig_set_string(fs.as_fd(), "redirect_dir", "nofollow")?;

@@ -104,22 +104,39 @@ impl Log {
 
     fn append(&mut self, text: &[u8]) {
         let Some(open) = &mut self.file else { return };
-        if text.is_empty() {
-            return;
-        }
-        if open
-            .max_bytes
-            .is_some_and(|max| open.size_bytes > 0 && open.size_bytes + text.len() as u64 > max)
-        {
-            open.rotate();
-        }
-        if open.file.write_all(text).is_ok() {
-            open.size_bytes += text.len() as u64;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut length = open.fitting(rest);
+            if length == 0 {
+                open.rotate();
+                // A line that is longer than a file may be has one of its own.
+                length = open.fitting(rest).max(first_line(rest));
+            }
+            let (piece, later) = rest.split_at(length);
+            if open.file.write_all(piece).is_ok() {
+                open.size_bytes += piece.len() as u64;
+            }
+            rest = later;
         }
     }
 }
 
 impl Open {
+    /// How many bytes of `text`, in whole lines, the file still takes.
+    fn fitting(&self, text: &[u8]) -> usize {
+        let Some(max_bytes) = self.max_bytes else {
+            return text.len();
+        };
+        let room = max_bytes.saturating_sub(self.size_bytes);
+        match usize::try_from(room) {
+            Ok(room) if room < text.len() => text[..room]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |end| end + 1),
+            _ => text.len(),
+        }
+    }
+
     /// `log` → `log.1` → `log.2` …; with one file only, it starts anew.
     fn rotate(&mut self) {
         let numbered = |n: u32| {
@@ -142,6 +159,11 @@ impl Open {
             self.size_bytes = 0;
         }
     }
+}
+
+fn first_line(text: &[u8]) -> usize {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    end.map_or(text.len(), |end| end + 1)
 }
 
 fn append(path: &Path) -> std::io::Result<File> {
@@ -212,6 +234,21 @@ mod tests {
         assert!(texts[3].ends_with("\u{fffd}\n"));
         assert_eq!(lines[0]["stream"], "stderr");
         assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn one_burst_fills_files_to_their_size_and_no_further() {
+        let (mut log, path) = log_in("burst", Some(1000), 2);
+        let burst: String = (0..100).map(|n| format!("line {n}\n")).collect();
+        log.write(0, burst.as_bytes());
+        log.write(0, &[b'x'; 5000]);
+        log.write(0, b"\nshort\n");
+        let rotated = path.with_extension("1");
+        assert!(std::fs::metadata(&path).unwrap().len() <= 1000);
+        // The long line alone.
+        assert_eq!(lines(&rotated).len(), 1);
+        assert_eq!(lines(&path)[0]["log"], "short\n");
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 

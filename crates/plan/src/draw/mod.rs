@@ -99,6 +99,10 @@ pub enum DrawError {
     ReservationAboveLimit { reservation: u64, limit: u64 },
     #[error("the pids limit of {limit} leaves no room for the first process")]
     TooFewProcesses { limit: u64 },
+    #[error("the block I/O weight {weight} is not between 10 and 1000")]
+    BlockWeight { weight: u16 },
+    #[error("the time of {asked} CPUs was asked for, and this host has {cpus}")]
+    TooManyCpus { asked: u64, cpus: u32 },
     #[error("the least CPU share is 2")]
     TooFewShares,
     #[error("{0}")]
@@ -147,6 +151,8 @@ impl Fault for DrawError {
                 "give a `--memory-reservation` below `--memory`".into()
             }
             DrawError::TooFewProcesses { .. } => "give `--pids-limit` 1 or more, or -1".into(),
+            DrawError::BlockWeight { .. } => "give `--blkio-weight` 10 to 1000".into(),
+            DrawError::TooManyCpus { cpus, .. } => format!("give `--cpus` 0.01 to {cpus}"),
             DrawError::TooFewShares => {
                 "give `--cpu-shares` 2 or more; 1024 is the usual share".into()
             }

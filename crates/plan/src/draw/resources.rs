@@ -20,6 +20,7 @@ pub(super) fn draw(
 ) -> Result<LinuxResources, DrawError> {
     let limits = &drawing.request.limits;
     let mut builder = LinuxResourcesBuilder::default().devices(security::device_rules(drawing)?);
+    check_cpus(limits, drawing.host.cpus)?;
     if let Some(memory) = memory(limits)? {
         builder = builder.memory(memory);
     }
@@ -110,6 +111,22 @@ fn cpu(limits: &Limits) -> Result<Option<oci_spec::runtime::LinuxCpu>, DrawError
     Ok(if any { Some(builder.build()?) } else { None })
 }
 
+/// As much CPU time as there is can be given, no more.
+fn check_cpus(limits: &Limits, cpus: u32) -> Result<(), DrawError> {
+    const USUAL_PERIOD_US: u64 = 100_000;
+    let Some(quota) = limits.cpu_quota_us else {
+        return Ok(());
+    };
+    let period = limits.cpu_period_us.unwrap_or(USUAL_PERIOD_US);
+    if quota > period.saturating_mul(u64::from(cpus)) {
+        return Err(DrawError::TooManyCpus {
+            asked: quota.div_ceil(period.max(1)),
+            cpus,
+        });
+    }
+    Ok(())
+}
+
 fn list(numbers: &BTreeSet<u32>) -> String {
     numbers
         .iter()
@@ -129,6 +146,13 @@ fn block(drawing: &Drawing<'_>) -> Result<Option<LinuxBlockIo>, DrawError> {
     };
     let mut builder = LinuxBlockIoBuilder::default();
     let mut any = false;
+    let weights_given = limits.blkio_weight_devices.iter().map(|d| d.weight);
+    for weight in limits.blkio_weight.into_iter().chain(weights_given) {
+        // 0: the host's own.
+        if weight != 0 && !(10..=1000).contains(&weight) {
+            return Err(DrawError::BlockWeight { weight });
+        }
+    }
     if let Some(weight) = limits.blkio_weight {
         builder = builder.weight(weight);
         any = true;
