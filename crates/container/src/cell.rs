@@ -32,6 +32,22 @@ struct Process {
     terminal: Option<OwnedFd>,
 }
 
+impl Process {
+    /// Whether it has ended, and nobody was told yet.
+    fn ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = rustix::process::waitid(WaitId::PidFd(self.started.pidfd.as_fd()), options);
+        matches!(status, Ok(Some(_)))
+    }
+}
+
+fn already_ended() -> StartError {
+    StartError::Conflict {
+        message: "the container's first process has ended".into(),
+        hint: None,
+    }
+}
+
 /// The container's cgroup, relative to each hierarchy's base.
 pub(crate) fn cgroup_path(plan: &LaunchPlan) -> String {
     let given = plan
@@ -157,20 +173,19 @@ impl Cell for Container {
     }
 
     fn exec(&mut self, plan: &ExecPlan, fds: CellFds) -> Result<ProcessId, StartError> {
-        let main = self
-            .processes
-            .get(&MAIN)
-            .ok_or_else(|| StartError::Conflict {
-                message: "the container's first process has ended".into(),
-                hint: None,
-            })?;
+        let main = self.processes.get(&MAIN).ok_or_else(already_ended)?;
         let target = Target {
             plan: &self.plan,
             init: &main.started,
             cgroup: &self.cgroup,
             devpts: self.devpts.as_ref(),
         };
-        let (started, terminal) = exec::exec(target, plan, fds)?;
+        let (started, terminal) =
+            exec::exec(target, plan, fds).map_err(|error| match main.ended() {
+                // Whatever it stumbled over: there is nothing left to join.
+                true => already_ended(),
+                false => error,
+            })?;
         let id = self.next;
         self.next += 1;
         self.processes.insert(id, Process { started, terminal });
@@ -257,7 +272,9 @@ impl Cell for Container {
         // Frozen processes die when they are thawed.
         let _ = self.cgroup.kill_all();
         let _ = self.cgroup.thaw();
-        for (_, process) in std::mem::take(&mut self.processes) {
+        // The main process last: as the first of its pid namespace it does not end before every
+        // other one has been waited for (pid_namespaces(7)).
+        for (_, process) in std::mem::take(&mut self.processes).into_iter().rev() {
             let _ = rustix::process::pidfd_send_signal(&process.started.pidfd, Signal::KILL);
             let _ = rustix::process::waitid(
                 WaitId::PidFd(process.started.pidfd.as_fd()),

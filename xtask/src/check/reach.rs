@@ -1,5 +1,6 @@
 //! No source file is forgotten: each is a target's root or is reached from one by `mod`.
-//! And a package's integration tests are one binary, `tests/main.rs`, which links once.
+//! And a package's integration tests are one binary, `tests/main.rs`, which links once; a test
+//! that cannot bear libtest's harness may be another, if the manifest says why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,10 @@ pub(crate) fn run(workspace: &Workspace) -> Vec<Finding> {
         for target in &package.targets {
             let path = relative(&workspace.root, &target.src_path);
             let is_test = target.kind.iter().any(|kind| kind == "test");
-            if is_test && path != format!("{}/tests/main.rs", package.folder) {
+            let is_main = path == format!("{}/tests/main.rs", package.folder);
+            let below = path.strip_prefix(&format!("{}/", package.folder));
+            let stands_alone = below.is_some_and(|below| stands_alone(&package.manifest, below));
+            if is_test && !is_main && !stands_alone {
                 findings.push(second_binary(&path, &package.folder));
             }
             roots.push(path);
@@ -22,6 +26,27 @@ pub(crate) fn run(workspace: &Workspace) -> Vec<Finding> {
     }
     findings.extend(forgotten(&roots, &workspace.sources));
     findings
+}
+
+/// Whether the manifest has a `[[test]]` of this path that does without the harness, below a
+/// comment that says why. `path` is relative to the manifest.
+fn stands_alone(manifest: &str, path: &str) -> bool {
+    let mut before = "";
+    let mut lines = manifest.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == "[[test]]" && before.starts_with('#') {
+            let section: Vec<&str> = lines
+                .clone()
+                .take_while(|line| !line.starts_with('['))
+                .collect();
+            let has = |wanted: &str| section.iter().any(|line| line.trim() == wanted);
+            if has("harness = false") && has(&format!("path = \"{path}\"")) {
+                return true;
+            }
+        }
+        before = line.trim();
+    }
+    false
 }
 
 fn second_binary(path: &str, folder: &str) -> Finding {
@@ -32,7 +57,7 @@ fn second_binary(path: &str, folder: &str) -> Finding {
         remedy: format!(
             "make it a module of {folder}/tests/main.rs, and write `autotests = false` under \
              [package] and `[[test]] name = \"main\", path = \"tests/main.rs\"` in \
-             {folder}/Cargo.toml"
+             {folder}/Cargo.toml; one with `harness = false` may stay below a comment that says why"
         ),
     }
 }
@@ -220,6 +245,20 @@ mod tests {
             ("a/odd.rs", ""),
         ];
         assert_eq!(lost(&["a/src/lib.rs"], &files), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_second_binary_without_harness_needs_a_reason() {
+        let test = "[[test]]\nname = \"cell\"\npath = \"tests/cell.rs\"\nharness = false\n";
+        let because = format!("[package]\n\n# It clones itself.\n{test}\n[lints]\n");
+        assert!(stands_alone(&because, "tests/cell.rs"));
+        assert!(!stands_alone(&because, "tests/other.rs"));
+        assert!(!stands_alone(
+            &format!("[package]\n\n{test}"),
+            "tests/cell.rs"
+        ));
+        let harnessed = because.replace("harness = false\n", "");
+        assert!(!stands_alone(&harnessed, "tests/cell.rs"));
     }
 
     #[test]

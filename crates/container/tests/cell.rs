@@ -1,0 +1,234 @@
+//! The contract of a cell, held against [`Container`], one promise after the other in this one
+//! thread. Speaks enough of libtest's command line for cargo and nextest: `--list`, names,
+//! `--exact`.
+
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use gamut_container::Container;
+use gamut_container::cgroup::{Cgroup, Hierarchies};
+use gamut_plan::cell::Cell;
+use gamut_plan::host::{HostFacts, Weight};
+use gamut_plan::launch::{Durability, FilesPlan, RootPlan};
+use gamut_plan::level::Level;
+use gamut_plan::suite::{Ground, Place, promises};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tempfile::TempDir;
+
+/// From Debian's package busybox-static: one file is a whole system.
+const BUSYBOX: &str = "/bin/busybox";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |option: &str| words.iter().any(|word| word == option);
+    let asked: Vec<&String> = words.iter().filter(|w| !w.starts_with('-')).collect();
+    let wanted = |name: &str| {
+        let matches = |word: &&String| match has("--exact") {
+            true => *word == name,
+            false => name.contains(word.as_str()),
+        };
+        asked.is_empty() || asked.iter().any(matches)
+    };
+    let mut list = promises::<Container>();
+    // Nothing is marked to be ignored.
+    list.retain(|promise| wanted(promise.name) && !has("--ignored"));
+    if has("--list") {
+        for promise in &list {
+            println!("{}: test", promise.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    let lab = match Lab::open() {
+        Ok(lab) => lab,
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            println!(
+                "test result: ok. 0 passed; 0 failed; {} ignored",
+                list.len()
+            );
+            return ExitCode::SUCCESS;
+        }
+    };
+    let mut failed = 0;
+    for promise in &list {
+        let kept = catch_unwind(AssertUnwindSafe(|| promise.hold(&lab))).is_ok();
+        println!(
+            "test {} ... {}",
+            promise.name,
+            if kept { "ok" } else { "FAILED" }
+        );
+        failed += usize::from(!kept);
+    }
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    let passed = list.len() - failed;
+    println!("test result: {verdict}. {passed} passed; {failed} failed; 0 ignored");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// A scratch directory with an image's tree, and a cgroup to work below.
+#[derive(Debug)]
+struct Lab {
+    scratch: TempDir,
+    host: HostFacts,
+    hierarchies: Hierarchies,
+    cgroup_parent: String,
+}
+
+impl Lab {
+    /// # Errors
+    /// Why the suite cannot run here.
+    fn open() -> Result<Self, String> {
+        let host = host();
+        let lacks = Container::probe(&host);
+        if let Some(lack) = lacks.iter().find(|lack| lack.weight == Weight::Fatal) {
+            return Err(format!("no {}: {}", lack.what, lack.remedy));
+        }
+        if !is_static(Path::new(BUSYBOX)) {
+            return Err(format!(
+                "no static {BUSYBOX}: install the package busybox-static"
+            ));
+        }
+        let hierarchies = Hierarchies::discover().map_err(|error| error.to_string())?;
+        // Not /tmp: that may be a tmpfs without what an upper directory needs.
+        let scratch = tempfile::Builder::new()
+            .prefix("gamut-cell-")
+            .tempdir_in("/var/tmp")
+            .map_err(|error| format!("no directory in /var/tmp: {error}"))?;
+        let tree = scratch.path().join("image");
+        make_tree(&tree).map_err(|error| format!("no tree in {}: {error}", tree.display()))?;
+        Ok(Self {
+            scratch,
+            host,
+            hierarchies,
+            cgroup_parent: format!("gamut-cell-{}", std::process::id()),
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let parent = Cgroup::open(&self.hierarchies, &self.cgroup_parent);
+        if let Err(error) = parent.and_then(|parent| parent.remove()) {
+            eprintln!("cannot clean up: {error}");
+        }
+    }
+}
+
+impl Ground for Lab {
+    fn level(&self) -> Level {
+        Level::Container
+    }
+
+    fn host(&self) -> HostFacts {
+        self.host.clone()
+    }
+
+    fn cgroup_parent(&self) -> String {
+        self.cgroup_parent.clone()
+    }
+
+    fn place(&self, id: &str) -> Place {
+        let own = self.scratch.path().join(id);
+        // The promise before this one used the same name.
+        let _ = fs::remove_dir_all(&own);
+        let folder = |name: &str| {
+            let path = own.join(name);
+            fs::create_dir_all(&path).expect("a directory");
+            path
+        };
+        Place {
+            root: RootPlan {
+                lower: vec![self.scratch.path().join("image")],
+                upper: folder("upper"),
+                work: folder("work"),
+                durability: Durability::Durable,
+            },
+            files: FilesPlan {
+                directory: folder("files"),
+                cache: self.scratch.path().join("cache"),
+                hosts: Some("127.0.0.1\tlocalhost\n".into()),
+                hostname: None,
+                resolv_conf: None,
+            },
+        }
+    }
+
+    fn readable(&self, fd: BorrowedFd<'_>, patience: Duration) -> bool {
+        let timeout = Timespec::try_from(patience).expect("a time");
+        let mut watched = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut watched, Some(&timeout)));
+        ready.expect("poll") > 0
+    }
+
+    fn census(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let me = std::process::id();
+        let children = fs::read_to_string(format!("/proc/self/task/{me}/children"));
+        let children = children.unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .map(|pid| format!("child {pid}")),
+        );
+        let groups = Cgroup::list(&self.hierarchies, &self.cgroup_parent).expect("groups");
+        found.extend(groups.iter().map(|name| format!("cgroup {name}")));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        let scratch = self.scratch.path().to_string_lossy().into_owned();
+        let ours = mounts.lines().filter(|line| line.contains(&scratch));
+        found.extend(ours.map(|line| format!("mount {line}")));
+        for entry in fs::read_dir("/proc/self/fd").expect("descriptors") {
+            let entry = entry.expect("a descriptor");
+            // The directory that is being read is gone by now.
+            if let Ok(target) = fs::read_link(entry.path()) {
+                let number = entry.file_name();
+                found.push(format!(
+                    "descriptor {} {}",
+                    number.display(),
+                    target.display()
+                ));
+            }
+        }
+        found.retain(|line| !line.contains(&format!("/proc/{me}/fd")));
+        found.sort();
+        found
+    }
+}
+
+fn host() -> HostFacts {
+    let uname = rustix::system::uname();
+    let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
+    let capabilities = rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());
+    HostFacts {
+        kernel: text(uname.release()),
+        machine: text(uname.machine()),
+        hostname: text(uname.nodename()),
+        uid: rustix::process::geteuid().as_raw(),
+        capabilities,
+    }
+}
+
+/// Whether the file needs no interpreter: PT_INTERP (elf(5)) names one by a path with `ld-`.
+fn is_static(path: &Path) -> bool {
+    let bytes = fs::read(path).unwrap_or_default();
+    let head = &bytes[..bytes.len().min(4096)];
+    head.starts_with(b"\x7fELF") && !head.windows(4).any(|four| four == b"/ld-")
+}
+
+fn make_tree(tree: &Path) -> std::io::Result<()> {
+    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
+        fs::create_dir_all(tree.join(folder))?;
+    }
+    let bin: PathBuf = tree.join("bin");
+    fs::copy(BUSYBOX, bin.join("busybox"))?;
+    for applet in ["sh", "cat", "dd", "hostname", "id", "sleep", "stty", "test"] {
+        symlink("busybox", bin.join(applet))?;
+    }
+    let users = "root:x:0:0::/:/bin/sh\nsuite:x:1234:1234::/tmp:/bin/sh\n";
+    fs::write(tree.join("etc/passwd"), users)?;
+    fs::write(tree.join("etc/group"), "root:x:0:\nsuite:x:1234:\n")
+}
