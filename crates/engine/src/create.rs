@@ -161,7 +161,7 @@ impl Engine {
             None => network::texts(request, &hostname, &addresses),
         };
         let files = FilesPlan {
-            directory: dirs.directory.clone(),
+            directory: dirs.run.clone(),
             cache: self.dirs.cache(),
             hosts,
             hostname: hostname_file,

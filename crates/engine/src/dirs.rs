@@ -49,16 +49,6 @@ pub struct Container {
 
 impl Container {
     #[must_use]
-    pub fn plan(&self) -> PathBuf {
-        self.directory.join("plan.json")
-    }
-
-    #[must_use]
-    pub fn status(&self) -> PathBuf {
-        self.directory.join("status.json")
-    }
-
-    #[must_use]
     pub fn log(&self) -> PathBuf {
         self.directory.join("container.log")
     }

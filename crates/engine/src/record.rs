@@ -1,5 +1,6 @@
-//! The two documents of a container's directory: the plan, written once, and the status, which
-//! only its keeper (or, once that is dead, a repair) replaces.
+//! The two documents of a container: the plan, written once, and the status, which only its keeper
+//! (or, once that is dead, a repair) replaces. They lie together: in the container's directory,
+//! or, for one that goes with its run (`--rm`), in its run directory, where writing costs no disk.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -7,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use gamut_plan::launch::Removal;
 use gamut_plan::{LaunchPlan, Status};
 use gamut_spec::{Fault, Kind};
 use rustix::fs::FlockOperation;
@@ -95,12 +97,24 @@ fn replace<T: Serialize>(path: &Path, document: &T) -> Result<(), RecordError> {
     written.map_err(failed)
 }
 
+const PLAN: &str = "plan.json";
+const STATUS: &str = "status.json";
+
+/// Where a container's documents are: where its plan was put.
+fn place(container: &Container) -> &Path {
+    if container.run().join(PLAN).exists() {
+        container.run()
+    } else {
+        &container.directory
+    }
+}
+
 /// The plan of a container.
 ///
 /// # Errors
 /// Missing, damaged, or of another form.
 pub fn read_plan(container: &Container) -> Result<LaunchPlan, RecordError> {
-    let path = container.plan();
+    let path = place(container).join(PLAN);
     let plan: LaunchPlan = read(&path)?;
     if plan.version == LaunchPlan::VERSION {
         Ok(plan)
@@ -115,7 +129,18 @@ pub fn read_plan(container: &Container) -> Result<LaunchPlan, RecordError> {
 /// # Errors
 /// What the disk says.
 pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), RecordError> {
-    replace(&container.plan(), plan)
+    let place = match plan.removal {
+        Removal::Keep => &container.directory,
+        Removal::OnExit => container.run(),
+    };
+    let path = place.join(PLAN);
+    if plan.removal == Removal::OnExit {
+        std::fs::create_dir_all(place).map_err(|source| RecordError::Write {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    replace(&path, plan)
 }
 
 /// The status of a container; one that was never started has none and is [`Status::default`].
@@ -123,7 +148,7 @@ pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), Record
 /// # Errors
 /// Unreadable or damaged.
 pub fn read_status(container: &Container) -> Result<Status, RecordError> {
-    match read(&container.status()) {
+    match read(&place(container).join(STATUS)) {
         Err(RecordError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
             Ok(Status::default())
         }
@@ -134,7 +159,7 @@ pub fn read_status(container: &Container) -> Result<Status, RecordError> {
 /// # Errors
 /// What the disk says.
 pub fn write_status(container: &Container, status: &Status) -> Result<(), RecordError> {
-    replace(&container.status(), status)
+    replace(&place(container).join(STATUS), status)
 }
 
 /// The right to be a container's keeper, held as a file lock (flock(2)): it ends with the process

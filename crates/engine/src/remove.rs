@@ -32,7 +32,11 @@ impl Engine {
             let _ = std::fs::remove_dir(dirs.run());
             return Err(EngineError::NoContainer(named.to_owned()));
         }
-        self.clear_host(&row.id);
+        // A keeper that came to its end has cleared the host itself.
+        let status = record::read_status(&dirs);
+        if !status.is_ok_and(|status| !status.is_live()) {
+            self.clear_host(&row.id);
+        }
         let removed = self
             .store
             .db_mut()
@@ -40,7 +44,6 @@ impl Engine {
         // Row first: from here on the directory is a leftover, whoever removes it.
         let directory = self.store.remove_container_directory(&row.id);
         let _ = std::fs::remove_dir_all(self.anonymous_volumes(&row.id));
-        let _ = std::fs::remove_file(dirs.lock());
         let _ = std::fs::remove_dir_all(dirs.run());
         drop(lock);
         directory?;

@@ -187,22 +187,4 @@ impl Engine {
         }
         Ok(())
     }
-
-    fn remove_stale_run_directories(&self, known: &BTreeSet<String>, done: &mut Vec<String>) {
-        let Ok(entries) = std::fs::read_dir(&self.dirs.run_root) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let Ok(id) = entry.file_name().into_string() else {
-                continue;
-            };
-            let dirs = self.dirs.container(&id);
-            if id.len() != 64 || known.contains(&id) || record::is_kept(&dirs) {
-                continue;
-            }
-            if std::fs::remove_dir_all(dirs.run()).is_ok() {
-                done.push(format!("removed {}", dirs.run().display()));
-            }
-        }
-    }
 }

@@ -44,7 +44,8 @@ impl Engine {
         for row in self.store.db().containers()? {
             let status = self.settle(&row)?;
             // `--rm`, and its end was never seen by anybody who could remove it.
-            if row.auto_remove && !status.is_live() && status.phase != gamut_plan::Phase::Created {
+            let ended = !status.is_live() && status.phase != gamut_plan::Phase::Created;
+            if row.auto_remove && (ended || self.is_of_an_earlier_boot(&row)) {
                 match self.remove(&row.id, Force::No) {
                     Ok(_) => continue,
                     Err(error) if error_is_not_found(&error) => continue,
@@ -54,6 +55,15 @@ impl Engine {
             views.push(View { row, status });
         }
         Ok(views)
+    }
+
+    /// Whether a `--rm` container was made before this boot: its documents went with the run
+    /// directory, and so did its workload.
+    fn is_of_an_earlier_boot(&self, row: &db::Container) -> bool {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_boot_ns = u64::try_from(since_boot.tv_sec).unwrap_or(0) * 1_000_000_000;
+        let booted_ns = record::now_ns().saturating_sub(since_boot_ns);
+        u64::try_from(row.created_ns).unwrap_or(0) < booted_ns.saturating_sub(1_000_000_000)
     }
 
     /// Starts a made or stopped container by `keeper`, a connection to a keeper without work

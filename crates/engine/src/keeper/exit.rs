@@ -65,7 +65,11 @@ impl Keeper {
         status.oom_killed = oom_killed;
         status.finished_at_ns = record::now_ns();
         let _ = record::write_status(&workload.dirs, &status);
-        remove_run_directory(&workload.dirs);
+        if workload.plan.removal == Removal::Keep {
+            remove_run_directory(&workload.dirs);
+        } else {
+            let _ = std::fs::remove_file(workload.dirs.run().join(gamut_plan::wire::SOCKET_NAME));
+        }
         let removed_by_client = self.connections.values().any(|c| c.removes);
         let dirs = workload.dirs.clone();
         let removal = workload.plan.removal;

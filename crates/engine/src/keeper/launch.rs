@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use gamut_plan::cell::{Cell, CellFds, Connect, StartError};
-use gamut_plan::launch::{LaunchPlan, Trace};
+use gamut_plan::launch::{LaunchPlan, Removal, Trace};
 use gamut_plan::wire::{Reply, SOCKET_NAME};
 use gamut_plan::{MAIN, Phase, Status};
 use gamut_spec::Fault;
@@ -102,7 +102,9 @@ impl Keeper {
                     ..before
                 };
                 let _ = record::write_status(dirs, &failure);
-                remove_run_directory(dirs);
+                if plan.removal == Removal::Keep {
+                    remove_run_directory(dirs);
+                }
                 Err(error)
             }
         }
@@ -116,7 +118,7 @@ impl Keeper {
         status: &mut Status,
     ) -> Result<Workload, StartError> {
         let mut ports = Ports::hold(&plan.network)?;
-        let log = Log::open(&plan.log).map_err(|e| call_failed("open the log", e))?;
+        let log = Log::new(&plan.log);
         let (mut streams, fds) =
             Streams::make(&plan.streams).map_err(|e| call_failed("make the pipes", e))?;
         let run = rustix::fs::open(
@@ -203,8 +205,10 @@ fn exit_code_of(error: &StartError) -> i32 {
 }
 
 pub(super) fn remove_run_directory(dirs: &Container) {
-    let _ = std::fs::remove_file(dirs.run().join(SOCKET_NAME));
-    let _ = std::fs::remove_file(dirs.lock());
+    // The lock last: who waits for it finds the rest gone.
+    for name in [SOCKET_NAME, "hosts", "hostname", "resolv.conf", "lock"] {
+        let _ = std::fs::remove_file(dirs.run().join(name));
+    }
     let _ = std::fs::remove_dir(dirs.run());
 }
 

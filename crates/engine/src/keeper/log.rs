@@ -12,9 +12,10 @@ use serde::Serialize;
 
 const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// An open log. What cannot be written (a full disk) is lost, never the workload's problem.
+/// A log. What cannot be written (a full disk) is lost, never the workload's problem.
 #[derive(Debug)]
 pub(super) struct Log {
+    plan: LogPlan,
     file: Option<Open>,
     /// The unfinished line of each stream.
     partial: [Vec<u8>; 2],
@@ -37,34 +38,41 @@ struct Line<'a> {
 }
 
 impl Log {
-    pub(super) fn open(plan: &LogPlan) -> std::io::Result<Log> {
-        let file = match plan {
-            LogPlan::None => None,
+    /// The file is opened, and made, at the first output: many a workload says nothing.
+    pub(super) fn new(plan: &LogPlan) -> Log {
+        Log {
+            plan: plan.clone(),
+            file: None,
+            partial: [Vec::new(), Vec::new()],
+        }
+    }
+
+    fn opened(&mut self) -> Option<&mut Open> {
+        if let (
             LogPlan::JsonFile {
                 path,
                 max_bytes,
                 max_files,
-            } => {
-                let file = append(path)?;
-                let size_bytes = file.metadata()?.len();
-                Some(Open {
-                    file,
-                    path: path.clone(),
-                    size_bytes,
-                    max_bytes: *max_bytes,
-                    max_files: *max_files,
-                })
-            }
-        };
-        Ok(Log {
-            file,
-            partial: [Vec::new(), Vec::new()],
-        })
+            },
+            None,
+        ) = (&self.plan, &self.file)
+        {
+            let file = append(path).ok()?;
+            let size_bytes = file.metadata().ok()?.len();
+            self.file = Some(Open {
+                file,
+                path: path.clone(),
+                size_bytes,
+                max_bytes: *max_bytes,
+                max_files: *max_files,
+            });
+        }
+        self.file.as_mut()
     }
 
     /// Takes a piece of a stream: 0 is standard output, 1 standard error.
     pub(super) fn write(&mut self, which: u8, bytes: &[u8]) {
-        if self.file.is_none() {
+        if self.plan == LogPlan::None {
             return;
         }
         let index = usize::from(which.min(1));
@@ -103,7 +111,10 @@ impl Log {
     }
 
     fn append(&mut self, text: &[u8]) {
-        let Some(open) = &mut self.file else { return };
+        if text.is_empty() {
+            return;
+        }
+        let Some(open) = self.opened() else { return };
         let mut rest = text;
         while !rest.is_empty() {
             let mut length = open.fitting(rest);
@@ -208,12 +219,11 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("log");
         (
-            Log::open(&LogPlan::JsonFile {
+            Log::new(&LogPlan::JsonFile {
                 path: path.clone(),
                 max_bytes,
                 max_files,
-            })
-            .unwrap(),
+            }),
             path,
         )
     }

@@ -42,6 +42,8 @@ pub fn run(cells: Cells) -> ExitCode {
 /// connection from standard input.
 fn prepare() -> rustix::io::Result<OwnedFd> {
     let _ = rustix::process::setsid();
+    // What `ps` and `top` show; the program itself was called by a descriptor's path.
+    let _ = rustix::thread::set_name(c"gamut-keeper");
     process::close_inherited(3)?;
     rustix::process::chdir(c"/")?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
