@@ -4,6 +4,8 @@ use std::path::Path;
 
 use gamut_plan::host::{HostFacts, Missing, Weight};
 use gamut_plan::stats::Interface;
+use rustix::io::Errno;
+use rustix::mount::{FsOpenFlags, fsopen};
 
 use crate::cgroup::{Controller, Hierarchies};
 
@@ -31,11 +33,10 @@ pub(crate) fn probe(host: &HostFacts) -> Vec<Missing> {
         );
         lack(what, "use Linux 5.12 or newer", Weight::Fatal);
     }
-    let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if !filesystems.lines().any(|l| l.ends_with("\toverlay")) {
+    if !has_overlay() {
         lack(
             "overlayfs".into(),
-            "load it with `modprobe overlay`",
+            "use a kernel with CONFIG_OVERLAY_FS, or install its module and `modprobe overlay`",
             Weight::Fatal,
         );
     }
@@ -97,6 +98,17 @@ pub(crate) fn probe(host: &HostFacts) -> Vec<Missing> {
         }
     }
     missing
+}
+
+/// Whether overlays can be mounted. A module that is not loaded yet is not listed: then the kernel
+/// is asked, which loads it, as the first mount would. Only root is told; others lack root.
+fn has_overlay() -> bool {
+    let listed = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    listed.lines().any(|l| l.ends_with("\toverlay"))
+        || !matches!(
+            fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC),
+            Err(Errno::NODEV)
+        )
 }
 
 /// The counters of a process's network namespace, `lo` left out; proc_pid_net(5).

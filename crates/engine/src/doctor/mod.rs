@@ -162,12 +162,13 @@ fn filesystem(area: Area, name: &str, title: &str) -> Feature {
     let there = known
         .lines()
         .any(|line| line.split_whitespace().next_back() == Some(name));
-    let detail = match (there, has_module(name)) {
-        (true, _) => "registered with the kernel",
-        (false, true) => "there is a module, which is not loaded",
-        (false, false) => "neither registered nor among the modules",
+    let (state, detail) = match (there, has_module(name)) {
+        (true, _) => (State::Yes, "registered with the kernel"),
+        (false, true) => (State::Yes, "a module, loaded by the first mount"),
+        (false, false) => (State::No, "neither registered nor among the modules"),
     };
-    Feature::new(area, title, there, detail).or(&format!("load it with `modprobe {name}`"))
+    let remedy = format!("install its module for this kernel and `modprobe {name}`");
+    Feature::new(area, title, state, detail).or(&remedy)
 }
 
 /// Whether there is a module of this name for the running kernel.
