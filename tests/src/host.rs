@@ -6,9 +6,9 @@
 //! The lab's registry lives outside; [`Host`] forwards its loopback address into the namespace.
 
 use crate::registry::Registry;
+use gamut_sys::process::{namespace, unshare};
 use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::thread::UnshareFlags;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -42,10 +42,9 @@ impl Host {
         let turn = take_turn(company)?;
         let registry = Registry::lab();
         let dialer = dial_from_outside(registry.address.clone());
-        // SAFETY: unshare(2) with NEWNET and NEWNS changes only this thread: its network and mount
-        // namespace, and (implied by NEWNS) its working directory and umask stop being shared. It does
-        // not include CLONE_FILES, so no descriptor that another thread relies on changes meaning.
-        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }?;
+        // Of this thread only: its network and mount namespace, and (implied by the latter) its working
+        // directory and umask stop being shared with the other threads.
+        unshare(namespace::NET | namespace::MOUNT)?;
         // Nothing may travel out to the machine; everything inside travels on, as on a systemd host.
         mount_change(
             "/",

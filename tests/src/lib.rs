@@ -4,6 +4,7 @@
 //! be left behind ([`Census`]).
 //!
 //! The tests drive the binary named by `GAMUT_BIN` from outside; nothing here links to the engine.
+#![forbid(unsafe_code)]
 
 pub mod census;
 pub mod cgroup;

@@ -3,7 +3,7 @@
 //! default route to the neighbour, which is 192.0.2.2 and 2001:db8::2 (RFC 5737, RFC 3849).
 
 use crate::host::ip;
-use rustix::thread::UnshareFlags;
+use gamut_sys::process::{namespace, unshare};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::mpsc;
@@ -34,9 +34,8 @@ impl World {
         let (ready, up) = mpsc::channel();
         let (wired, wire) = mpsc::channel::<()>();
         thread::spawn(move || {
-            // SAFETY: unshare(2) with NEWNET changes only this thread's network namespace.
-            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
-                .expect("a network namespace");
+            // Of this thread only.
+            unshare(namespace::NET).expect("a network namespace");
             ready
                 .send(rustix::thread::gettid().as_raw_nonzero())
                 .expect("the maker waits");

@@ -231,70 +231,6 @@ fn names_are_unique_and_made_up_when_missing() {
 }
 
 #[test]
-fn logs_are_kept_in_order_and_followed() {
-    let Some(gamut) = Gamut::new() else { return };
-    let id = gamut.detached(&[], &["sh", "-c", "for i in 1 2 3; do echo out $i; echo err $i >&2; done; sleep 0.3; trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.1; done"]);
-    until("it is ready", || {
-        gamut.call(&["logs", &id]).out.contains("ready")
-    });
-    let logs = gamut.call(&["logs", &id]).ok();
-    assert_eq!(
-        (logs.out.as_str(), logs.err.as_str()),
-        ("out 1\nout 2\nout 3\nready\n", "err 1\nerr 2\nerr 3\n")
-    );
-    gamut.call(&["logs", "-n", "1", &id]).ok().prints("ready");
-    let stamped = gamut.call(&["logs", "-t", "-n", "1", &id]).ok();
-    assert!(
-        stamped.out.starts_with("20") && stamped.out.contains("Z ready"),
-        "{}",
-        stamped.told()
-    );
-    let follower = gamut.spawn(&["logs", "-f", "-n", "1", &id]);
-    gamut.call(&["stop", &id]).ok();
-    follower.finish().ok().prints("ready\nlast");
-    gamut.call(&["logs", "--since", "1h", &id]).ok();
-    assert_eq!(
-        gamut
-            .call(&["logs", "--until", "2020-01-01T00:00:00Z", &id])
-            .ok()
-            .out,
-        ""
-    );
-}
-
-#[test]
-fn logs_are_json_lines_and_rotate() {
-    let Some(gamut) = Gamut::new() else { return };
-    let id = gamut.detached(
-        &["--log-opt", "max-size=10k", "--log-opt", "max-file=2"],
-        &["seq", "1", "5000"],
-    );
-    gamut.call(&["wait", &id]).ok();
-    let path = gamut.inspect(&id)["LogPath"].as_str().unwrap().to_owned();
-    let line = std::fs::read_to_string(&path)
-        .unwrap()
-        .lines()
-        .last()
-        .unwrap()
-        .to_owned();
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(
-        (line["log"].as_str(), line["stream"].as_str()),
-        (Some("5000\n"), Some("stdout"))
-    );
-    assert!(line["time"].as_str().unwrap().ends_with('Z'));
-    assert!(std::fs::metadata(&path).unwrap().len() <= 11_000);
-    assert!(
-        std::path::Path::new(&format!("{path}.1")).exists()
-            && !std::path::Path::new(&format!("{path}.2")).exists()
-    );
-    assert!(gamut.call(&["logs", &id]).ok().out.ends_with("\n5000\n"));
-    let silent = gamut.detached(&["--log-driver", "none"], &["echo", "unheard"]);
-    gamut.call(&["wait", &silent]).ok();
-    gamut.call(&["logs", &silent]).code(1);
-}
-
-#[test]
 fn attach_joins_the_streams_and_signals_pass() {
     let Some(gamut) = Gamut::new() else { return };
     let image = gamut.image("busybox");
@@ -360,68 +296,6 @@ fn a_killed_client_harms_nobody() {
     until("it goes on writing", || {
         gamut.call(&["logs", "orphan"]).out.len() > before + 20
     });
-}
-
-#[test]
-fn exec_runs_beside_with_flags_of_its_own() {
-    let Some(gamut) = Gamut::new() else { return };
-    let id = gamut.idle(&["-e", "FROM=container", "-w", "/tmp"]);
-    assert_eq!(
-        gamut.exec(&id, "echo $FROM; pwd; [ $$ != 1 ] && echo beside"),
-        "container\n/tmp\nbeside"
-    );
-    gamut
-        .call(&[
-            "exec",
-            "-u",
-            "33",
-            "-w",
-            "/etc",
-            "-e",
-            "MORE=1",
-            &id,
-            "sh",
-            "-c",
-            "id -u; pwd; echo $MORE",
-        ])
-        .ok()
-        .prints("33\n/etc\n1");
-    gamut.call(&["exec", &id, "sh", "-c", "exit 44"]).code(44);
-    gamut
-        .call(&["exec", &id, "no-such-command"])
-        .refused(127, &["no-such-command"]);
-    gamut
-        .call(&["exec", &id, "/etc/passwd"])
-        .refused(126, &["/etc/passwd"]);
-    gamut
-        .call_with_input(&["exec", "-i", &id, "cat"], "in and out\n")
-        .ok()
-        .prints("in and out");
-    gamut
-        .call(&["exec", "-d", &id, "sh", "-c", "echo detached >/tmp/mark"])
-        .ok();
-    until("the detached command has run", || {
-        gamut.call(&["exec", &id, "cat", "/tmp/mark"]).out == "detached\n"
-    });
-    // The same namespaces and the same limits.
-    assert_eq!(
-        gamut.exec(&id, "readlink /proc/self/ns/pid"),
-        gamut.exec(&id, "readlink /proc/1/ns/pid")
-    );
-    gamut.call(&["stop", &id]).ok();
-    gamut
-        .call(&["exec", &id, "true"])
-        .refused(1, &["not running"]);
-}
-
-#[test]
-fn exec_ends_with_its_container() {
-    let Some(gamut) = Gamut::new() else { return };
-    let id = gamut.idle(&[]);
-    let long = gamut.spawn(&["exec", &id, "sleep", "1000"]);
-    until("it runs", || gamut.exec(&id, "ps").contains("sleep 1000"));
-    gamut.call(&["kill", &id]).ok();
-    long.finish().code(137);
 }
 
 #[test]

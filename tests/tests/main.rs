@@ -3,14 +3,18 @@
 //!
 //! Those that need the large Debian images are in `apps`; the rest needs only the small ones and runs in
 //! the machine with pure cgroup v2 as well.
+#![forbid(unsafe_code)]
 
 mod apps;
+mod exec;
 mod failures;
 mod ground;
 mod images;
+mod layers;
 mod leaks;
 mod lifecycle;
 mod limits;
+mod logs;
 mod namespaces;
 mod network;
 mod run;

@@ -15,7 +15,11 @@ pub(crate) fn mask(source: &str) -> String {
             b'\'' => quote_end(bytes, at),
             b'r' if !continues_word(bytes, at) => raw_string_end(bytes, at),
             b'b' | b'c' if !continues_word(bytes, at) && bytes.get(at + 1) == Some(&b'r') => {
-                raw_string_end(bytes, at + 1)
+                match raw_string_end(bytes, at + 1) {
+                    // A word that begins so, as `bridge` and `create` do.
+                    end if end == at + 2 => at + 1,
+                    end => end,
+                }
             }
             _ => at + 1,
         };

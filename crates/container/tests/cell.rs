@@ -209,6 +209,7 @@ fn host() -> HostFacts {
         hostname: text(uname.nodename()),
         uid: rustix::process::geteuid().as_raw(),
         capabilities,
+        cpus: rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count()),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cells;
 pub mod client;
 pub mod create;
 pub mod details;
+mod device;
 pub mod dirs;
 pub mod doctor;
 mod engine;

@@ -4,6 +4,7 @@
 //! lab-image build LAYOUT BASE BUSYBOX NGINX PYTHON REDIS   directories, but for BUSYBOX: a static program
 //! lab-image push LAYOUT ADDRESS                            127.0.0.1:port, plain HTTP
 //! ```
+#![forbid(unsafe_code)]
 
 use gamut_tests::image::{read_layout, write_layout};
 use gamut_tests::{Compression, Image, ImageBuilder, Layer, Registry, Types};

@@ -1,5 +1,6 @@
 //! What the image `peer:lab` runs: `lab-peer serve PORT…` tells each caller the address it is seen from;
 //! `lab-peer tcp ADDRESS:PORT` and `lab-peer udp ADDRESS:PORT` ask such a server and print its answer.
+#![forbid(unsafe_code)]
 
 use gamut_tests::{whoami, world};
 use std::process::ExitCode;

@@ -7,6 +7,7 @@
 
 pub(crate) mod cgroupfs;
 pub(crate) mod child;
+pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;

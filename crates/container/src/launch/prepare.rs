@@ -13,8 +13,9 @@ use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::child::{Capabilities, Child, IN_ROOT, Program};
+use super::devices::{self, Nodes};
 use super::idmap;
-use super::mounts::{self, Nodes, Op};
+use super::mounts::{self, Op};
 use super::target::Kind;
 use super::users::{self, Identity};
 use crate::cgroup::{Cgroup, Hierarchies};
@@ -288,7 +289,7 @@ fn operations(
             _ => ops.push(mounts::prepare(mount)?),
         }
         if destination == Path::new("/dev") {
-            ops.push(mounts::devices(
+            ops.push(devices::devices(
                 linux_devices,
                 if userns { Nodes::Bind } else { Nodes::Make },
             )?);
