@@ -150,7 +150,10 @@ impl Cell for Container {
         let cgroup = tentative.0.as_ref().ok_or_else(|| {
             launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL)
         })?;
-        let mut prepared = prepare::prepare(plan, fds, &hierarchies, cgroup)?;
+        let ahead = connect
+            .namespace()
+            .and_then(|fd| fd.try_clone_to_owned().ok());
+        let mut prepared = prepare::prepare(plan, fds, &hierarchies, cgroup, ahead)?;
         connect.mark("keeper: root mounted, start prepared", launch::now_ns());
         let wanted = limits::of(plan);
         let started = launch::start(plan, &prepared, cgroup, connect, &wanted)?;

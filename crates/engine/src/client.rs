@@ -205,6 +205,14 @@ impl Client {
         }
     }
 
+    /// Tells a keeper without work that a workload with a network of its own is about to come.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn prepare(&self) -> Result<(), ClientError> {
+        self.send(&Request::Prepare, &[])
+    }
+
     /// Output comes to [`Self::event`] from now on, and ends with [`Reply::Exited`].
     ///
     /// # Errors

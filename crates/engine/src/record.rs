@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use gamut_plan::launch::Removal;
@@ -135,7 +135,7 @@ pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), Record
     };
     let path = place.join(PLAN);
     if plan.removal == Removal::OnExit {
-        std::fs::create_dir_all(place).map_err(|source| RecordError::Write {
+        make_private(place).map_err(|source| RecordError::Write {
             path: path.clone(),
             source,
         })?;
@@ -178,9 +178,17 @@ pub fn try_lock(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
     try_lock_once(container)
 }
 
+/// Makes a directory that only root may enter: what lies in it speaks to keepers.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
 fn try_lock_once(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
     let path = container.lock();
-    let file = std::fs::create_dir_all(container.run())
+    let file = make_private(container.run())
         .and_then(|()| {
             File::options()
                 .write(true)

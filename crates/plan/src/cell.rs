@@ -38,6 +38,12 @@ pub trait Connect {
     /// Anything that keeps the workload from being reached; the start fails with it.
     fn connect(&mut self, netns: BorrowedFd<'_>) -> Result<(), StartError>;
 
+    /// A network namespace that was made ahead: a workload on the host's ids that is to have its
+    /// own gets this one, and `connect` is called with it.
+    fn namespace(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// A phase of the start was over at `at_ns` on the monotonic clock; told in no order.
     fn mark(&mut self, _phase: &str, _at_ns: u64) {}
 }

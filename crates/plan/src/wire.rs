@@ -38,6 +38,8 @@ pub enum Request {
         run_root: PathBuf,
         id: String,
     },
+    /// A workload with a network namespace of its own is about to come: make it meanwhile.
+    Prepare,
     /// From now on send output here, and take input if `stdin`.
     Attach {
         stdin: bool,

@@ -263,6 +263,7 @@ fn make_directories(root: &Path) -> Result<(), FileError> {
         "containers",
         "layers",
         "layers/empty",
+        "volumes",
     ] {
         make_directory(&root.join(name), private)?;
     }

@@ -16,7 +16,7 @@ use crate::fetch;
 use crate::terminal;
 use crate::trace::Trace;
 use crate::workload::{Surroundings, WorkloadArgs};
-use gamut_plan::request::{AfterExit, RunRequest};
+use gamut_plan::request::{AfterExit, NetworkMode, RunRequest};
 
 /// Run a command in a new container
 ///
@@ -138,6 +138,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     } else {
         Some(Client::spawn().map_err(Failure::engine)?)
     };
+    if let (Some(keeper), true) = (&keeper, has_own_network(&request)) {
+        keeper.prepare().map_err(Failure::engine)?;
+    }
     let mut engine = context.engine()?;
     let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
     trace.mark("image found");
@@ -171,6 +174,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         id: &created.id,
     };
     session.start(&mut engine, keeper, trace)
+}
+
+/// Whether the workload gets a network namespace, whatever it is connected to.
+fn has_own_network(request: &RunRequest) -> bool {
+    !matches!(
+        request.network.mode,
+        NetworkMode::Host | NetworkMode::Container(_)
+    )
 }
 
 /// One run, from the made container on.

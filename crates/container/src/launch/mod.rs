@@ -141,13 +141,19 @@ fn accompany(
     limits::apply(limits, pid)?;
     connect.mark("keeper: process cloned, limits set", now_ns());
     if prepare::own_network(plan) {
-        let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
-        let netns = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| step_failed("open the network namespace", e))?;
-        connect.connect(netns.as_fd())?;
+        match &prepared.netns {
+            Some(ahead) => connect.connect(ahead.as_fd())?,
+            None => connect.connect(network_of(pid)?.as_fd())?,
+        }
         connect.mark("keeper: network connected", now_ns());
     }
     go(child)
+}
+
+fn network_of(pid: Pid) -> Result<OwnedFd, StartError> {
+    let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| step_failed("open the network namespace", e))
 }
 
 pub(crate) fn go(child: BorrowedFd<'_>) -> Result<(), StartError> {

@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     pub(crate) terminal: Option<OwnedFd>,
     /// The pid namespace to be in while cloning, if an existing one is joined.
     pub(crate) pid_namespace: Option<OwnedFd>,
+    /// The network namespace that was made ahead.
+    pub(crate) netns: Option<OwnedFd>,
 }
 
 pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
@@ -110,6 +112,7 @@ pub(crate) fn prepare(
     fds: CellFds,
     hierarchies: &Hierarchies,
     cgroup: &Cgroup,
+    netns: Option<OwnedFd>,
 ) -> Result<Prepared, StartError> {
     let linux = plan
         .spec
@@ -119,9 +122,18 @@ pub(crate) fn prepare(
             message: "the plan has no Linux section".into(),
             hint: None,
         })?;
-    let namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
+    let mut namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let maps = idmap::Maps::of(linux);
     let userns = namespaces.create & namespace::USER != 0;
+    // One that was made ahead belongs to the host's user namespace.
+    let ahead = netns.filter(|_| !userns && namespaces.create & namespace::NET != 0);
+    if let Some(netns) = &ahead {
+        namespaces.create &= !namespace::NET;
+        let copy = netns
+            .try_clone()
+            .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))?;
+        namespaces.join.push((copy, namespace::NET));
+    }
     let root = super::root::make(&plan.root, maps.as_ref().filter(|_| userns))?;
     let identity = users::resolve(root.as_fd(), &plan.user)?;
     let spec_process = process(plan)?;
@@ -172,6 +184,7 @@ pub(crate) fn prepare(
         devpts,
         terminal: master,
         pid_namespace: namespaces.pid,
+        netns: ahead,
     })
 }
 

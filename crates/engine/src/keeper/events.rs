@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::connection::Connection;
 use super::launch::Cells;
 use super::log::Log;
-use super::network::Ports;
+use super::network::{Ahead, Ports};
 use super::streams::Streams;
 use crate::dirs::Container;
 
@@ -122,6 +122,7 @@ pub(super) struct Keeper {
     pub(super) workload: Option<Workload>,
     pub(super) stopping: Stopping,
     pub(super) trace: Vec<Mark>,
+    pub(super) ahead: Option<Ahead>,
     pub(super) done: bool,
 }
 
@@ -141,6 +142,7 @@ impl Keeper {
             workload: None,
             stopping: Stopping::default(),
             trace: Vec::new(),
+            ahead: None,
             done: false,
         };
         keeper.mark("keeper: up");

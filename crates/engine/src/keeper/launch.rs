@@ -138,6 +138,7 @@ impl Keeper {
             plan: &network,
             ports: &mut ports,
             trace: &mut self.trace,
+            ahead: self.ahead.take(),
         };
         let mut cell = (self.cells)(plan, fds, &mut connector)?;
         self.mark("keeper: the program runs");

@@ -1,7 +1,7 @@
 //! The keeper's part of the network: the workload's place on its bridge, its published ports,
 //! and the forwarders for what the packet filter cannot lead (`::1`).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_net::Network;
 use gamut_net::forward::Forwarder;
@@ -175,9 +175,29 @@ pub(super) struct Connector<'a> {
     pub(super) plan: &'a NetworkPlan,
     pub(super) ports: &'a mut Ports,
     pub(super) trace: &'a mut Vec<Mark>,
+    pub(super) ahead: Option<Ahead>,
+}
+
+/// A network namespace that was made while there was time, and the way into it.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    netns: OwnedFd,
+    inside: Inside,
+}
+
+impl Ahead {
+    /// `None`: it is made at the start then, which says what is wrong.
+    pub(super) fn make() -> Option<Ahead> {
+        let (netns, inside) = Inside::create().ok()?;
+        Some(Ahead { netns, inside })
+    }
 }
 
 impl Connect for Connector<'_> {
+    fn namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.ahead.as_ref().map(|ahead| ahead.netns.as_fd())
+    }
+
     fn mark(&mut self, phase: &str, at_ns: u64) {
         self.trace.push(Mark {
             phase: phase.to_owned(),
@@ -191,10 +211,17 @@ impl Connect for Connector<'_> {
             reason: error.to_string(),
             hint: error.hint(),
         };
+        // The way that is open already, if it leads into this one.
+        let ahead = self
+            .ahead
+            .take()
+            .filter(|ahead| same(ahead.netns.as_fd(), netns));
+        let mut inside = match ahead {
+            Some(ahead) => ahead.inside,
+            None => Inside::open(netns).map_err(failed)?,
+        };
         let NetworkPlan::Bridge(place) = self.plan else {
-            return Inside::open(netns)
-                .and_then(|mut inside| inside.loopback_up())
-                .map_err(failed);
+            return inside.loopback_up().map_err(failed);
         };
         let network = network_of(place)?;
         let mut ensured = network.ensure().map_err(failed)?;
@@ -204,7 +231,8 @@ impl Connect for Connector<'_> {
             ipv4: place.address4,
             ipv6: place.address6,
         };
-        let attached = endpoint::attach(&mut ensured, netns, &wanted).map_err(failed)?;
+        let attached =
+            endpoint::attach_inside(&mut ensured, netns, &mut inside, &wanted).map_err(failed)?;
         let bindings = net_bindings(&self.ports.bindings());
         if !bindings.is_empty() {
             let id = self.id.to_owned();
@@ -222,5 +250,13 @@ impl Connect for Connector<'_> {
             });
         }
         Ok(())
+    }
+}
+
+/// Whether two descriptors are of one namespace.
+fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    match (rustix::fs::fstat(one), rustix::fs::fstat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
     }
 }

@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::termios::Winsize;
 
 use super::events::{Keeper, Source, Workload, now_ns};
+use super::network::Ahead;
 use crate::record;
 
 impl Keeper {
@@ -20,6 +21,10 @@ impl Keeper {
                 run_root,
                 id: container,
             } => self.launch(id, &root, &run_root, &container),
+            Request::Prepare => {
+                self.ahead = Ahead::make();
+                self.mark("keeper: network namespace made ahead");
+            }
             Request::Attach { stdin } => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.attached = true;
