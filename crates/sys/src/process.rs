@@ -219,10 +219,35 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Gives freed heap memory back to the kernel; malloc_trim(3).
-pub fn trim_heap() {
+/// Gives freed heap memory back to the kernel (malloc_trim(3)), and lets go of the program's own
+/// code and constants: what is needed again comes back from the page cache, a few pages at a time.
+/// For a process that has done the most of its work and now waits, perhaps for months.
+pub fn rest() {
     // SAFETY: malloc_trim may be called at any time from any thread.
     unsafe { libc::malloc_trim(0) };
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
+        return;
+    };
+    for (start, length) in maps.lines().filter_map(unwritten) {
+        // SAFETY: MADV_DONTNEED drops pages, and loses what was written to private ones; these
+        // are private mappings of a file that were never writable (see `unwritten`), so the next
+        // access finds the same bytes in the file, which stays as long as it is mapped.
+        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The range of a line of proc_pid_maps(5) if it is code, or the constants at the file's start: a
+/// later read-only range may be one that relocation wrote to before it was sealed.
+fn unwritten(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let access = fields.next()?;
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let of_file = fields.nth(1)? != "0";
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let length = usize::from_str_radix(end, 16).ok()?.checked_sub(start)?;
+    let never_written = access == "r-xp" || (access == "r--p" && offset == 0);
+    (of_file && never_written).then_some((start, length))
 }
 
 /// Closes every descriptor from `first` up. For the start of `main` only, of a process that was
@@ -238,5 +263,27 @@ pub fn close_inherited(first: u32) -> Result<(), Errno> {
         Ok(())
     } else {
         Err(last_errno())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_never_writable_is_let_go() {
+        let code = "0073b000-00a9f000 r-xp 0053a000 fe:00 5377 /usr/bin/gamut";
+        assert_eq!(unwritten(code), Some((0x73_b000, 0x36_4000)));
+        let constants = "00200000-0073b000 r--p 00000000 fe:00 5377 /usr/bin/gamut";
+        assert!(unwritten(constants).is_some());
+        for kept in [
+            "00a9f000-00ae2000 r--p 0089d000 fe:00 5377 /usr/bin/gamut",
+            "00ae2000-00ae4000 rw-p 008df000 fe:00 5377 /usr/bin/gamut",
+            "7ffef4bd5000-7ffef4bd7000 r-xp 00000000 00:00 0 [vdso]",
+            "nonsense",
+        ] {
+            assert_eq!(unwritten(kept), None, "{kept}");
+        }
+        rest();
     }
 }

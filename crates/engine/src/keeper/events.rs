@@ -113,6 +113,9 @@ pub(super) struct Stopping {
     pub(super) kill_at_ns: Option<u64>,
 }
 
+/// How long nothing must happen after a start before the keeper makes itself small.
+const REST_AFTER_NS: u64 = 1_000_000_000;
+
 /// The whole process.
 pub(super) struct Keeper {
     pub(super) poll: Poll,
@@ -124,6 +127,8 @@ pub(super) struct Keeper {
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
     pub(super) done: bool,
+    /// The keeper has let go of what the start needed.
+    rested: bool,
 }
 
 /// Nanoseconds on the monotonic clock, which all processes of the host share.
@@ -144,6 +149,7 @@ impl Keeper {
             trace: Vec::new(),
             ahead: None,
             done: false,
+            rested: false,
         };
         keeper.mark("keeper: up");
         keeper.admit(first)?;
@@ -162,15 +168,17 @@ impl Keeper {
         let mut events = Vec::with_capacity(16);
         while !self.done {
             events.clear();
-            let timeout = self
-                .stopping
-                .kill_at_ns
-                .map(|at| duration(at.saturating_sub(now_ns())));
-            match epoll::wait(
+            let timeout = self.timeout();
+            let waited = epoll::wait(
                 self.poll.as_fd(),
                 rustix::buffer::spare_capacity(&mut events),
                 timeout.as_ref(),
-            ) {
+            );
+            match waited {
+                Ok(0) if self.workload.is_some() && !self.rested => {
+                    self.rested = true;
+                    gamut_sys::process::rest();
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return ExitCode::FAILURE,
             }
@@ -186,6 +194,16 @@ impl Keeper {
             }
         }
         ExitCode::SUCCESS
+    }
+
+    /// Until the kill that is due, or the rest that is to come; `None`: for ever.
+    fn timeout(&self) -> Option<Timespec> {
+        let kill = self
+            .stopping
+            .kill_at_ns
+            .map(|at| at.saturating_sub(now_ns()));
+        let rest = (self.workload.is_some() && !self.rested).then_some(REST_AFTER_NS);
+        kill.into_iter().chain(rest).min().map(duration)
     }
 
     fn on_event(&mut self, source: Source, flags: EventFlags) {
