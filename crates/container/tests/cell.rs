@@ -1,6 +1,5 @@
 //! The contract of a cell, held against [`Container`], one promise after the other in this one
-//! thread. Speaks enough of libtest's command line for cargo and nextest: `--list`, names,
-//! `--exact`.
+//! thread. Speaks enough of libtest's command line for cargo and nextest ([`Asked`]).
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -23,21 +22,51 @@ use tempfile::TempDir;
 /// From Debian's package busybox-static: one file is a whole system.
 const BUSYBOX: &str = "/bin/busybox";
 
-fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let has = |option: &str| words.iter().any(|word| word == option);
-    let asked: Vec<&String> = words.iter().filter(|w| !w.starts_with('-')).collect();
-    let wanted = |name: &str| {
-        let matches = |word: &&String| match has("--exact") {
-            true => *word == name,
-            false => name.contains(word.as_str()),
+/// What the command line asks for.
+#[derive(Debug, Default)]
+struct Asked {
+    names: Vec<String>,
+    skipped: Vec<String>,
+    list: bool,
+    exact: bool,
+    ignored: bool,
+}
+
+impl Asked {
+    fn read(words: impl IntoIterator<Item = String>) -> Self {
+        let mut asked = Self::default();
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--list" => asked.list = true,
+                "--exact" => asked.exact = true,
+                "--ignored" => asked.ignored = true,
+                "--skip" => asked.skipped.extend(words.next()),
+                // Options of the harness whose values are no names.
+                "--format" | "--color" | "--test-threads" | "--logfile" => drop(words.next()),
+                option if option.starts_with('-') => {}
+                _ => asked.names.push(word),
+            }
+        }
+        asked
+    }
+
+    fn wants(&self, promise: &str) -> bool {
+        let matches = |word: &String| match self.exact {
+            true => promise == word,
+            false => promise.contains(word.as_str()),
         };
-        asked.is_empty() || asked.iter().any(matches)
-    };
+        let named = self.names.is_empty() || self.names.iter().any(matches);
+        // Nothing is marked to be ignored.
+        named && !self.skipped.iter().any(matches) && !self.ignored
+    }
+}
+
+fn main() -> ExitCode {
+    let asked = Asked::read(std::env::args().skip(1));
     let mut list = promises::<Container>();
-    // Nothing is marked to be ignored.
-    list.retain(|promise| wanted(promise.name) && !has("--ignored"));
-    if has("--list") {
+    list.retain(|promise| asked.wants(promise.name));
+    if asked.list {
         for promise in &list {
             println!("{}: test", promise.name);
         }
@@ -86,7 +115,7 @@ impl Lab {
         let host = host();
         let lacks = Container::probe(&host);
         if let Some(lack) = lacks.iter().find(|lack| lack.weight == Weight::Fatal) {
-            return Err(format!("no {}: {}", lack.what, lack.remedy));
+            return Err(format!("needs {}: {}", lack.what, lack.remedy));
         }
         if !is_static(Path::new(BUSYBOX)) {
             return Err(format!(
