@@ -15,3 +15,4 @@ pub mod seccomp;
 
 pub use cell::Container;
 pub use gamut_plan::caps;
+pub use launch::overlay::layers_view;

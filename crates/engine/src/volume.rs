@@ -1,15 +1,11 @@
 //! Volumes: directories of the host that outlive a container's root. A new one starts with what
 //! the image has at its place.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
-    fsopen,
-};
 
 use crate::error::EngineError;
 
@@ -43,16 +39,8 @@ fn open_in_image(layers: &[PathBuf], target: &Path) -> Result<Option<OwnedFd>, E
             Mode::empty(),
         )?,
         several => {
-            let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            for layer in several.iter().rev() {
-                fsconfig_set_string(fs.as_fd(), "lowerdir+", layer)?;
-            }
-            fsconfig_create(fs.as_fd())?;
-            fsmount(
-                fs.as_fd(),
-                FsMountFlags::FSMOUNT_CLOEXEC,
-                MountAttrFlags::MOUNT_ATTR_RDONLY,
-            )?
+            let from_the_top: Vec<PathBuf> = several.iter().rev().cloned().collect();
+            gamut_container::layers_view(&from_the_top)?
         }
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;
 pub(crate) mod mounts;
+pub(crate) mod overlay;
 pub(crate) mod prepare;
 pub(crate) mod privileges;
 pub(crate) mod root;
