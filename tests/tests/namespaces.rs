@@ -195,3 +195,23 @@ fn mounts_of_the_host_are_out_of_sight() {
         assert!(!own.contains("shared:"), "the mount would travel: {line}");
     }
 }
+
+#[test]
+fn clocks_are_shifted_in_a_time_namespace() {
+    let Some(gamut) = Gamut::new() else { return };
+    let uptime = |text: &str| -> f64 { text.split(' ').next().unwrap().parse().unwrap() };
+    let id = gamut.idle(&["--time-offset", "boottime=24h"]);
+    let pid = gamut.pid(&id);
+    let outside = uptime(&std::fs::read_to_string("/proc/uptime").unwrap());
+    let inside = uptime(&gamut.exec(&id, "cat /proc/uptime"));
+    assert!(
+        inside > outside + 86_000.0 && inside < outside + 87_000.0,
+        "{inside} inside, {outside} outside"
+    );
+    assert_ne!(
+        std::fs::read_link(format!("/proc/{pid}/ns/time"))
+            .unwrap()
+            .to_string_lossy(),
+        host("time")
+    );
+}

@@ -47,15 +47,17 @@ pub fn number(text: &str) -> Option<i32> {
     }
 }
 
-/// `SIGTERM`, or `SIGRTMIN+3`.
+/// `SIGTERM`, or `SIGRTMIN+3`. The C library keeps 32 and 33 for itself: they have a number only.
 #[must_use]
 pub fn name(number: i32) -> String {
-    match usize::try_from(number - 1)
+    let named = usize::try_from(number - 1)
         .ok()
-        .and_then(|at| NAMES.get(at))
-    {
+        .and_then(|at| NAMES.get(at));
+    match named {
         Some(name) => format!("SIG{name}"),
-        None => format!("SIGRTMIN+{}", number - FIRST_REALTIME),
+        None if number == FIRST_REALTIME => "SIGRTMIN".to_owned(),
+        None if number > FIRST_REALTIME => format!("SIGRTMIN+{}", number - FIRST_REALTIME),
+        None => format!("signal {number}"),
     }
 }
 

@@ -1,23 +1,14 @@
 //! Signals by name (`TERM`, `SIGTERM`, `RTMIN+1`) or number.
 
-use super::ArgumentError;
 use gamut_plan::request::Signal;
+use gamut_plan::signal;
 
-/// Names in the order of their numbers from 1, on every architecture gamut runs on (signal(7)).
-#[rustfmt::skip]
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
-/// The C library keeps 32 and 33 for itself; programs count their real-time signals from 34.
-const REALTIME_FIRST: u8 = 34;
-const LAST: u8 = 64;
+use super::ArgumentError;
 
 /// A name in either case, with or without `SIG`, or a number from 1 to 64.
 pub fn parse_signal(text: &str) -> Result<Signal, ArgumentError> {
-    by_number(text)
-        .or_else(|| by_name(text))
+    signal::number(text)
+        .and_then(|number| u8::try_from(number).ok())
         .map(Signal)
         .ok_or_else(|| ArgumentError::Signal {
             text: text.to_owned(),
@@ -26,40 +17,7 @@ pub fn parse_signal(text: &str) -> Result<Signal, ArgumentError> {
 
 /// `SIGTERM`, `SIGRTMIN+2`.
 pub fn signal_name(signal: Signal) -> String {
-    match NAMES.get(usize::from(signal.0.wrapping_sub(1))) {
-        Some(name) => format!("SIG{name}"),
-        None if signal.0 == REALTIME_FIRST => "SIGRTMIN".to_owned(),
-        None if signal.0 > REALTIME_FIRST => format!("SIGRTMIN+{}", signal.0 - REALTIME_FIRST),
-        None => format!("signal {}", signal.0),
-    }
-}
-
-fn by_number(text: &str) -> Option<u8> {
-    text.parse()
-        .ok()
-        .filter(|number| (1..=LAST).contains(number))
-}
-
-fn by_name(text: &str) -> Option<u8> {
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(index) = NAMES.iter().position(|known| *known == name) {
-        return u8::try_from(index + 1).ok();
-    }
-    match name {
-        "IOT" => return Some(6),
-        "CLD" => return Some(17),
-        "POLL" => return Some(29),
-        "RTMIN" => return Some(REALTIME_FIRST),
-        "RTMAX" => return Some(LAST),
-        _ => {}
-    }
-    let number = if let Some(above) = name.strip_prefix("RTMIN+") {
-        REALTIME_FIRST.checked_add(above.parse().ok()?)?
-    } else {
-        LAST.checked_sub(name.strip_prefix("RTMAX-")?.parse().ok()?)?
-    };
-    (REALTIME_FIRST..=LAST).contains(&number).then_some(number)
+    signal::name(i32::from(signal.0))
 }
 
 #[cfg(test)]
