@@ -38,6 +38,10 @@ fn the_first_use_says_what_it_changed() {
         return;
     }
     unshare_network().unwrap();
+    // A new namespace starts with what the host has, which may forward already.
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        std::fs::write(format!("/proc/sys/net/{family}"), "0").unwrap();
+    }
     let changes = network().ensure().unwrap().changes;
     let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
     assert!(paths.contains(&"net/ipv4/ip_forward"), "{paths:?}");
