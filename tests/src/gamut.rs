@@ -4,7 +4,7 @@
 use crate::census;
 use crate::host::{Company, Host, test_dir};
 use crate::outcome::Outcome;
-use crate::patience::LIMIT;
+use crate::patience::limit;
 use crate::skip::skipped;
 use crate::terminal::Terminal;
 use serde_json::Value;
@@ -374,10 +374,10 @@ impl Running {
         let status = loop {
             match self.child.try_wait().expect("it is our child") {
                 Some(status) => break status,
-                None if began.elapsed() < LIMIT => thread::sleep(Duration::from_millis(2)),
+                None if began.elapsed() < limit() => thread::sleep(Duration::from_millis(2)),
                 None => {
                     let _ = self.child.kill();
-                    panic!("it did not end in {LIMIT:?}: {}", self.line);
+                    panic!("it did not end in {:?}: {}", limit(), self.line);
                 }
             }
         };

@@ -4,10 +4,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. Generous: it bounds a hang, it measures nothing.
-/// An emulated machine is ten times slower than a real one.
-pub const LIMIT: Duration = Duration::from_secs(120);
+/// `GAMUT_TEST_PATIENCE`, in seconds, says otherwise: an emulated machine is ten times slower than a
+/// real one.
+pub fn limit() -> Duration {
+    let said = std::env::var("GAMUT_TEST_PATIENCE").ok();
+    Duration::from_secs(said.and_then(|text| text.parse().ok()).unwrap_or(120))
+}
 
-/// Asks `look` until it gives a value. Panics with `what` after [`LIMIT`].
+/// Asks `look` until it gives a value. Panics with `what` after [`limit`].
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     let mut pause = Duration::from_millis(2);
@@ -15,7 +19,8 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = look() {
             return value;
         }
-        assert!(began.elapsed() < LIMIT, "gave up after {LIMIT:?}: {what}");
+        let limit = limit();
+        assert!(began.elapsed() < limit, "gave up after {limit:?}: {what}");
         sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
     }

@@ -1,6 +1,6 @@
 //! A command on a pseudo-terminal, as a person at a keyboard has it.
 
-use crate::patience::{LIMIT, eventually};
+use crate::patience::{eventually, limit};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
@@ -85,7 +85,7 @@ impl Terminal {
                 return;
             }
             assert!(
-                began.elapsed() < LIMIT,
+                began.elapsed() < limit(),
                 "{text:?} never appeared; the screen:\n{screen}"
             );
             thread::sleep(std::time::Duration::from_millis(5));
