@@ -19,14 +19,25 @@ pub(crate) fn make(path: &Path, layers: &[PathBuf], target: &Path) -> Result<(),
         path: path.display().to_string(),
         source: error,
     };
-    std::fs::create_dir_all(path).map_err(failed)?;
+    // Filled under another name: a half-filled volume never has its own.
+    let filling = path.with_extension(format!("part-{}", std::process::id()));
+    match std::fs::remove_dir_all(&filling) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    std::fs::create_dir_all(&filling).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let into = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
+    let into = rustix::fs::open(&filling, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
     let copied = open_in_image(layers, target).and_then(|from| match from {
         Some(from) => copy_directory(&from, &into, 0),
         None => Ok(()),
     });
-    copied.map_err(|errno| failed(errno.into()))
+    copied.map_err(|errno| failed(errno.into()))?;
+    match std::fs::rename(&filling, path) {
+        // Another start was quicker with the same volume: its content is as good.
+        Err(_) if path.exists() => std::fs::remove_dir_all(&filling).map_err(failed),
+        other => other.map_err(failed),
+    }
 }
 
 /// The directory `target` of the image, as its layers show it together; `None` if it has none.
