@@ -57,10 +57,7 @@ pub(crate) fn container_name(attempt: u32) -> String {
 /// Whether a name is one: Docker's `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
 #[must_use]
 pub(crate) fn is_container_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && name.len() > 1
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    name.len() > 1 && gamut_plan::request::is_name(name)
 }
 
 #[cfg(test)]
