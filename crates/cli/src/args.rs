@@ -1,5 +1,6 @@
 //! What clap reads: the global flags and the commands; and what its errors mean as exit status.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use gamut_engine::client::Client;
 use gamut_engine::{Dirs, Engine};
 use gamut_spec::Fault;
 
@@ -65,16 +67,26 @@ pub enum LogLevel {
 }
 
 /// What every command is told.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Context {
     /// State that stays: images, containers, the database.
     pub root: PathBuf,
     /// State of this boot: sockets, locks.
     pub run_root: PathBuf,
     pub log_level: LogLevel,
+    /// A keeper without work.
+    keeper: RefCell<Option<Client>>,
 }
 
 impl Context {
+    /// A keeper without work: the one that was made ahead, or a new one.
+    pub fn keeper(&self) -> Result<Client, Failure> {
+        match self.keeper.take() {
+            Some(keeper) => Ok(keeper),
+            None => Client::spawn().map_err(Failure::engine),
+        }
+    }
+
     /// The engine on these directories.
     pub fn engine(&self) -> Result<Engine, Failure> {
         Engine::open(Dirs::new(&self.root, &self.run_root)).map_err(Failure::engine)
@@ -83,7 +95,7 @@ impl Context {
 
 impl GlobalArgs {
     /// The flags as the commands want them.
-    pub fn context(&self) -> Context {
+    pub fn context(&self, keeper: Option<Client>) -> Context {
         Context {
             root: self.root.clone(),
             run_root: self.runroot.clone(),
@@ -91,6 +103,7 @@ impl GlobalArgs {
                 true => LogLevel::Debug,
                 false => self.log_level,
             },
+            keeper: RefCell::new(keeper),
         }
     }
 }

@@ -40,14 +40,32 @@ pub mod workload;
 
 use std::process::ExitCode;
 
-/// Reads the process's arguments, carries them out, and gives the exit status.
-pub fn main() -> ExitCode {
+use gamut_engine::client::{Client, Forked};
+
+/// A keeper for the workload that the command line seems to ask for, made before anything else is
+/// in memory: it looks the network over while the arguments are read. One that is not wanted ends
+/// when its connection is dropped.
+pub fn fork_keeper() -> Option<Forked> {
+    let mut words = std::env::args_os().skip(1);
+    // Behind the global flags and their values, or behind `container`.
+    let runs = words.by_ref().take(8).any(|word| word == "run");
+    // Nothing is run for who asks what `run` does.
+    let asks = words.take(2).any(|word| word == "--help");
+    if !runs || asks {
+        return None;
+    }
+    Client::fork_keeper().ok()
+}
+
+/// Reads the process's arguments, carries them out, and gives the exit status. `keeper` is that of
+/// [`fork_keeper`].
+pub fn main(keeper: Option<Client>) -> ExitCode {
     let cli = match args::parse(std::env::args_os().collect()) {
         Ok(cli) => *cli,
         Err(status) => return status,
     };
     let verb = cli.command.verb();
-    let context = cli.global.context();
+    let context = cli.global.context(keeper);
     match command::run(cli.command, &context) {
         Ok(status) => status,
         Err(failure) => failure.report(verb),

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use gamut_engine::client::Forked;
 use gamut_engine::{cells, keeper};
 
 fn main() -> ExitCode {
@@ -14,5 +15,9 @@ fn main() -> ExitCode {
     {
         return keeper::run(cells::start);
     }
-    gamut_cli::main()
+    match gamut_cli::fork_keeper() {
+        Some(Forked::Keeper) => keeper::run(cells::start),
+        Some(Forked::Client(keeper)) => gamut_cli::main(Some(keeper)),
+        None => gamut_cli::main(None),
+    }
 }

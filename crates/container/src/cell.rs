@@ -144,16 +144,20 @@ impl Cell for Container {
         fds: CellFds,
         connect: &mut dyn Connect,
     ) -> Result<Self, StartError> {
-        let hierarchies = Hierarchies::discover().map_err(|e| cgroup_failed(&e))?;
+        let hierarchies = crate::ahead::hierarchies().map_err(|e| cgroup_failed(&e))?;
         let (tentative, mut warnings) = make_cgroup(plan, &hierarchies)?;
         connect.mark("keeper: cgroup made", launch::now_ns());
+        let root = match connect.root() {
+            Some(root) if !launch::root::has_own_ids(plan) => root,
+            _ => launch::root::make(plan)?,
+        };
         let cgroup = tentative.0.as_ref().ok_or_else(|| {
             launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL)
         })?;
         let ahead = connect
             .namespace()
             .and_then(|fd| fd.try_clone_to_owned().ok());
-        let mut prepared = prepare::prepare(plan, fds, &hierarchies, cgroup, ahead)?;
+        let mut prepared = prepare::prepare(plan, fds, root, &hierarchies, cgroup, ahead)?;
         connect.mark("keeper: root mounted, start prepared", launch::now_ns());
         let wanted = limits::of(plan);
         let started = launch::start(plan, &prepared, cgroup, connect, &wanted)?;

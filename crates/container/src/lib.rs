@@ -5,6 +5,7 @@
 //! `unsafe` is confined to the clone in [`launch`]: between clone and exec the child calls the
 //! kernel and nothing else.
 
+pub mod ahead;
 mod cell;
 pub mod cgroup;
 mod launch;

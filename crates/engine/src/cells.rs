@@ -36,10 +36,10 @@ pub fn probe(level: Level, host: &HostFacts) -> Vec<Missing> {
     }
 }
 
-/// Whether workloads can be run at a level here.
+/// Why workloads cannot be run at a level here, with the remedy; `None`: they can.
 #[must_use]
-pub fn is_ready(level: Level, host: &HostFacts) -> bool {
-    !probe(level, host)
-        .iter()
-        .any(|missing| missing.weight == Weight::Fatal)
+pub fn lack(level: Level, host: &HostFacts) -> Option<String> {
+    let missing = probe(level, host);
+    let fatal = missing.iter().find(|lack| lack.weight == Weight::Fatal)?;
+    Some(format!("this host lacks {}; {}", fatal.what, fatal.remedy))
 }

@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 
 use gamut_plan::Stats;
 use gamut_plan::cell::{CellError, Exit, Limits, StartError};
-use gamut_plan::launch::ExecPlan;
+use gamut_plan::launch::{ExecPlan, RootPlan};
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
+pub use gamut_plan::wire::{Attached, Starter};
 use gamut_spec::{Fault, Kind};
+use gamut_sys::process;
 use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -97,7 +99,36 @@ pub struct Executed {
     pub terminal: Option<OwnedFd>,
 }
 
+/// Which side of [`Client::fork_keeper`] the caller is on.
+#[derive(Debug)]
+pub enum Forked {
+    Client(Client),
+    /// This process is to go on as [`crate::keeper::run`], and nothing else.
+    Keeper,
+}
+
 impl Client {
+    /// Starts a keeper, as [`Client::spawn`], by a copy of this process: it need not be loaded and
+    /// set up a second time. To be called before this process has done anything.
+    ///
+    /// # Errors
+    /// [`ClientError::Spawn`], as where this process has threads already; spawn one then.
+    pub fn fork_keeper() -> Result<Forked, ClientError> {
+        let failed = |errno: Errno| ClientError::Spawn(errno.into());
+        let (ours, theirs) = gamut_sys::socket::pair().map_err(failed)?;
+        match process::fork().map_err(failed)? {
+            process::Forked::Parent => Ok(Forked::Client(Client {
+                socket: ours,
+                early: VecDeque::new(),
+            })),
+            process::Forked::Child => {
+                drop(ours);
+                rustix::stdio::dup2_stdin(theirs).map_err(failed)?;
+                Ok(Forked::Keeper)
+            }
+        }
+    }
+
     /// Starts a keeper that has nothing to keep yet; it goes away if this connection closes.
     ///
     /// # Errors
@@ -106,7 +137,6 @@ impl Client {
         let (ours, theirs) = gamut_sys::socket::pair().map_err(ClientError::Socket)?;
         Command::new("/proc/self/exe")
             .arg0(PROGRAM_NAME)
-            .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -213,35 +243,47 @@ impl Client {
         self.send(&Request::Prepare, &[])
     }
 
+    /// Has a keeper without work mount the root of the workload that is about to come.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn mount(&self, root: RootPlan) -> Result<(), ClientError> {
+        self.send(&Request::Mount(root), &[])
+    }
+
     /// Output comes to [`Self::event`] from now on, and ends with [`Reply::Exited`].
     ///
     /// # Errors
     /// As all here: the keeper's refusal, or that it is gone.
-    pub fn attach(&mut self, input: Input) -> Result<(), ClientError> {
-        self.done(&Request::Attach {
-            stdin: input == Input::Yes,
-        })
+    pub fn attach(&mut self, attached: Attached) -> Result<(), ClientError> {
+        self.done(&Request::Attach(attached))
     }
 
-    /// This client removes the container when it has ended.
+    /// Has the keeper of a container that is forgotten remove what lies on disk of it.
     ///
     /// # Errors
     /// The keeper is gone.
-    pub fn take_removal(&mut self) -> Result<(), ClientError> {
-        self.done(&Request::TakeRemoval)
+    pub fn clear_away(&self) -> Result<(), ClientError> {
+        self.send(&Request::ClearAway, &[])
     }
 
     /// Has the container's plan carried out.
     ///
     /// # Errors
     /// [`ClientError::Start`] with what failed.
-    pub fn launch(&mut self, dirs: &Dirs, id: &str) -> Result<Started, ClientError> {
+    pub fn launch(
+        &mut self,
+        dirs: &Dirs,
+        id: &str,
+        client: Starter,
+    ) -> Result<Started, ClientError> {
         let (root, run_root) = (dirs.root.clone(), dirs.run_root.clone());
         self.send(
             &Request::Launch {
                 root,
                 run_root,
                 id: id.to_owned(),
+                client,
             },
             &[],
         )?;
@@ -398,13 +440,6 @@ impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Whether an attached client's input goes to the workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    No,
-    Yes,
 }
 
 fn refusal(reply: Reply) -> ClientError {

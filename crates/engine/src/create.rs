@@ -18,6 +18,7 @@ use gamut_store::db;
 use gamut_store::layer::LayerRecord;
 use gamut_store::snapshot::Snapshotter;
 
+use crate::client::Client;
 use crate::device::{self, stat};
 use crate::dirs::Container;
 use crate::engine::Engine;
@@ -36,10 +37,12 @@ pub struct Created {
 
 /// What the front end knows and the request does not say.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct CreateOptions {
+pub struct CreateOptions<'a> {
     /// Rows and columns of the caller's terminal.
     pub terminal_size: Option<(u16, u16)>,
     pub trace: Trace,
+    /// A keeper that the container is to be started by at once: it begins while the rest is drawn.
+    pub keeper: Option<&'a Client>,
 }
 
 /// An image that a container can be made from.
@@ -59,7 +62,7 @@ impl Engine {
         &mut self,
         request: &RunRequest,
         source: &Source,
-        options: CreateOptions,
+        options: CreateOptions<'_>,
     ) -> Result<Created, EngineError> {
         network::check(&request.network)?;
         let level = level(self, request)?;
@@ -81,7 +84,7 @@ impl Engine {
         &mut self,
         request: &RunRequest,
         source: &Source,
-        options: CreateOptions,
+        options: CreateOptions<'_>,
     ) -> Result<Created, EngineError> {
         let created = self.create(request, source, options)?;
         self.forget(&created.id);
@@ -137,7 +140,7 @@ impl Engine {
         &mut self,
         request: &RunRequest,
         source: &Source,
-        options: CreateOptions,
+        options: CreateOptions<'_>,
         level: Level,
         id: &str,
         name: &str,
@@ -148,6 +151,21 @@ impl Engine {
             .snapshots()
             .prepare(id, &source.layers)
             .map_err(gamut_store::StoreError::from)?;
+        let root = RootPlan {
+            lower: mounted.lower,
+            upper: mounted.upper,
+            work: mounted.work,
+            durability: match request.after_exit {
+                AfterExit::Remove => Durability::Volatile,
+                AfterExit::Keep => Durability::Durable,
+            },
+        };
+        if let (Some(keeper), Level::Container, None) =
+            (options.keeper, level, &request.namespaces.user)
+        {
+            // One that is gone is noticed when it is to start the container.
+            let _ = keeper.mount(root.clone());
+        }
         let dirs = self.dirs.container(id);
         let volumes = self.volumes(request, source, id)?;
         let other = self.network_owner(&network_plan)?;
@@ -167,10 +185,6 @@ impl Engine {
             hostname: hostname_file,
             resolv_conf,
         };
-        let durability = match request.after_exit {
-            AfterExit::Remove => Durability::Volatile,
-            AfterExit::Keep => Durability::Durable,
-        };
         let request = &self.with_ids(request)?;
         let drawn = draw::draw(Drawing {
             id,
@@ -181,12 +195,7 @@ impl Engine {
             host: self.host(),
             hostname: &hostname,
             cgroup_parent: &self.instance().cgroup,
-            root: RootPlan {
-                lower: mounted.lower,
-                upper: mounted.upper,
-                work: mounted.work,
-                durability,
-            },
+            root,
             network: network_plan,
             files,
             mount_sources: volumes.sources,
@@ -269,7 +278,7 @@ impl Engine {
             .db_mut()
             .write(|transaction| transaction.remove_container(id));
         let _ = self.store.remove_container_directory(id);
-        let _ = std::fs::remove_dir_all(self.anonymous_volumes(id));
+        let _ = std::fs::remove_dir_all(self.dirs.container(id).anonymous_volumes());
     }
 }
 
@@ -296,15 +305,17 @@ fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
             reason: format!("`--min-isolation {floor}` asks for more"),
         });
     }
-    let missing = crate::cells::probe(wanted, engine.host());
-    match missing
-        .iter()
-        .find(|m| m.weight == gamut_plan::host::Weight::Fatal)
-    {
+    // Looking takes a quarter of a millisecond: for the level that is nearly always there, only a
+    // start that failed looks ([`Engine::start`]).
+    let lack = match wanted {
+        Level::Container => None,
+        _ => crate::cells::lack(wanted, engine.host()),
+    };
+    match lack {
         None => Ok(wanted),
-        Some(lack) => Err(EngineError::Level {
+        Some(reason) => Err(EngineError::Level {
             wanted: wanted.to_string(),
-            reason: format!("this host lacks {}; {}", lack.what, lack.remedy),
+            reason,
         }),
     }
 }
@@ -336,11 +347,6 @@ pub(crate) struct Volumes {
 }
 
 impl Engine {
-    /// Where a container's anonymous volumes lie.
-    pub(crate) fn anonymous_volumes(&self, id: &str) -> PathBuf {
-        self.dirs.volumes().join(format!("of-{id}"))
-    }
-
     fn volumes(
         &self,
         request: &RunRequest,
@@ -348,6 +354,7 @@ impl Engine {
         id: &str,
     ) -> Result<Volumes, EngineError> {
         let mut volumes = Volumes::default();
+        let dirs = self.dirs.container(id);
         let layers: Vec<PathBuf> = source
             .layers
             .iter()
@@ -356,8 +363,8 @@ impl Engine {
         let mut anonymous = 0;
         let mut next = |target: &Path| -> Result<PathBuf, EngineError> {
             anonymous += 1;
-            let path = self
-                .anonymous_volumes(id)
+            let path = dirs
+                .anonymous_volumes()
                 .join(format!("{anonymous}/_data"));
             crate::volume::make(&path, &layers, target)?;
             Ok(path)

@@ -63,6 +63,15 @@ impl Container {
         &self.run
     }
 
+    /// Where its anonymous volumes lie.
+    #[must_use]
+    pub fn anonymous_volumes(&self) -> PathBuf {
+        let id = self.directory.file_name().unwrap_or_default();
+        let root = self.directory.ancestors().nth(2).unwrap_or(Path::new("/"));
+        root.join("volumes")
+            .join(format!("of-{}", id.to_string_lossy()))
+    }
+
     /// Another container of the same roots.
     #[must_use]
     pub fn sibling(&self, id: &str) -> Container {

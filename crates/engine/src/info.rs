@@ -100,7 +100,7 @@ impl Engine {
                 .into_iter()
                 .map(|level| LevelState {
                     name: level.name(),
-                    ready: cells::is_ready(level, host),
+                    ready: cells::lack(level, host).is_none(),
                 })
                 .collect(),
             security_options: security_options(cgroup_mode),

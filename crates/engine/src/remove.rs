@@ -2,8 +2,10 @@
 //! remove at once, and each step is fine with having been done.
 
 use gamut_plan::signal;
+use gamut_store::StoreError;
 
 use crate::client::{Client, ClientError};
+use crate::dirs::Container;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::record;
@@ -41,22 +43,50 @@ impl Engine {
             .store
             .db_mut()
             .write(|transaction| transaction.remove_container(&row.id))?;
-        // Row first: from here on the directory is a leftover, whoever removes it.
-        let directory = self.store.remove_container_directory(&row.id);
-        let _ = std::fs::remove_dir_all(self.anonymous_volumes(&row.id));
-        let _ = std::fs::remove_dir_all(dirs.run());
+        // Row first: from here on the directories are leftovers, whoever removes them.
+        let cleared = clear_directories(&dirs);
         drop(lock);
-        directory?;
+        cleared?;
         if removed {
             Ok(row.id)
         } else {
             Err(EngineError::NoContainer(named.to_owned()))
         }
     }
+
+    /// Forgets a container that has ended, and has its keeper clear its directories away: when
+    /// this returns, its name and addresses are free.
+    ///
+    /// # Errors
+    /// When it cannot be forgotten; the keeper sees to it then, once this connection ends.
+    pub fn hand_over_removal(&mut self, id: &str, keeper: &Client) -> Result<(), EngineError> {
+        self.store
+            .db_mut()
+            .write(|transaction| transaction.remove_container(id))?;
+        if keeper.clear_away().is_err() {
+            self.clear_host(id);
+            clear_directories(&self.dirs.container(id))?;
+        }
+        Ok(())
+    }
+
+    /// Makes [`Self::hand_over_removal`] quick, while there is time.
+    pub fn prepare_removal(&self) {
+        self.store.db().prepare_removal();
+    }
+}
+
+/// Removes what lies on disk of a container whose row is gone. The run directory last: its lock is
+/// what keeps others from taking it for a leftover.
+pub(crate) fn clear_directories(dirs: &Container) -> Result<(), StoreError> {
+    let cleared = gamut_store::gc::remove_container_directory(&dirs.directory);
+    let _ = std::fs::remove_dir_all(dirs.anonymous_volumes());
+    let _ = std::fs::remove_dir_all(dirs.run());
+    cleared
 }
 
 /// Kills a workload and waits until its keeper is gone.
-fn kill(dirs: &crate::dirs::Container) -> Result<(), EngineError> {
+fn kill(dirs: &Container) -> Result<(), EngineError> {
     let killed = Client::connect(dirs).and_then(|mut client| {
         client.send_signal(signal::KILL)?;
         client.wait()

@@ -1,10 +1,10 @@
 //! Starting what has been made, and the few other things that are done to a container by name.
 
 use gamut_plan::Status;
-use gamut_plan::cell::Exit;
+use gamut_plan::cell::{Exit, StartError};
 use gamut_store::db;
 
-use crate::client::{Client, ClientError, Started};
+use crate::client::{Client, ClientError, Started, Starter};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::record;
@@ -71,8 +71,21 @@ impl Engine {
     ///
     /// # Errors
     /// [`ClientError::Start`] with what failed.
-    pub fn start(&self, id: &str, keeper: &mut Client) -> Result<Started, ClientError> {
-        keeper.launch(&self.dirs, id)
+    pub fn start(
+        &self,
+        id: &str,
+        keeper: &mut Client,
+        client: Starter,
+    ) -> Result<Started, ClientError> {
+        keeper.launch(&self.dirs, id, client).map_err(|error| match error {
+            ClientError::Start(StartError::Step { step, reason, hint }) => {
+                let plan = record::read_plan(&self.dirs.container(id)).ok();
+                let lack = plan.and_then(|plan| crate::cells::lack(plan.level, self.host()));
+                let hint = lack.or(hint);
+                StartError::Step { step, reason, hint }.into()
+            }
+            other => other,
+        })
     }
 
     /// A connection to the keeper of a running container.

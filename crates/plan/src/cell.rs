@@ -44,6 +44,11 @@ pub trait Connect {
         None
     }
 
+    /// The root of the plan, mounted ahead: a workload on the host's ids gets this one.
+    fn root(&mut self) -> Option<OwnedFd> {
+        None
+    }
+
     /// A phase of the start was over at `at_ns` on the monotonic clock; told in no order.
     fn mark(&mut self, _phase: &str, _at_ns: u64) {}
 }

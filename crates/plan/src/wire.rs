@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{CellError, Exit, Limits, StartError};
-use crate::launch::ExecPlan;
+use crate::launch::{ExecPlan, RootPlan};
 use crate::stats::Stats;
 
 /// The longest packet.
@@ -37,13 +37,14 @@ pub enum Request {
         root: PathBuf,
         run_root: PathBuf,
         id: String,
+        client: Starter,
     },
     /// A workload with a network namespace of its own is about to come: make it meanwhile.
     Prepare,
+    /// One with this root is about to come: mount it meanwhile.
+    Mount(RootPlan),
     /// From now on send output here, and take input if `stdin`.
-    Attach {
-        stdin: bool,
-    },
+    Attach(Attached),
     Resize {
         rows: u16,
         columns: u16,
@@ -64,8 +65,26 @@ pub enum Request {
     Update(Box<Limits>),
     Pause,
     Resume,
-    /// The client removes the container when it has ended: the keeper need not.
-    TakeRemoval,
+    /// The container is in the database no more: what lies on disk of it can go.
+    ClearAway,
+}
+
+/// What becomes of the connection that has started a workload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starter {
+    /// It is attached from the start, as by [`Request::Attach`].
+    pub attached: Option<Attached>,
+    /// It will forget the container (`--rm`) as soon as it hears of its end, and then send
+    /// [`Request::ClearAway`]. If it leaves without, the keeper sees to it.
+    pub removes: bool,
+}
+
+/// Whether an attached client's input goes to the workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attached {
+    OutputOnly,
+    WithInput,
 }
 
 /// What a keeper answers.

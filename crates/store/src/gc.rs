@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use gamut_spec::digest::{Algorithm, Digest};
 use rustix::fs::{AtFlags, FileType};
@@ -17,7 +18,7 @@ use crate::db::{DbError, Image, Transaction};
 use crate::file_error::FileError;
 use crate::hash::Hasher;
 use crate::pin::{self, Locked, Pin, TEMPORARY_PREFIX};
-use crate::snapshot::EMPTY;
+use crate::snapshot::BASE;
 use crate::store::{Store, StoreError};
 use crate::tree;
 
@@ -93,7 +94,7 @@ impl Store {
             self.discard_layer(&layer.diff_id, &layer.directory)?;
         }
         for name in names_in(self.layers().directory())? {
-            if name == EMPTY || name.starts_with(TEMPORARY_PREFIX) {
+            if name == BASE || name.starts_with(TEMPORARY_PREFIX) {
                 continue;
             }
             if let Some((diff_id, _)) = self.layers().identify(&name) {
@@ -150,6 +151,17 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Removes the whole directory of a container: [`Store::remove_container_directory`] for those who
+/// have no store open.
+pub fn remove_container_directory(path: &Path) -> Result<(), StoreError> {
+    let id = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    crate::snapshot::check_id(id)?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let containers = pin::open_directory(parent)?;
+    discard(containers.as_fd(), id).map_err(FileError::at("remove", path))?;
+    Ok(())
 }
 
 /// Removes `name` in `directory`, unless somebody holds a pin on it; false then.

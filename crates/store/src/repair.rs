@@ -9,7 +9,7 @@ use gamut_spec::digest::Digest;
 use crate::file_error::FileError;
 use crate::gc::{discard, names_in};
 use crate::pin::{self, TEMPORARY_PREFIX};
-use crate::snapshot::EMPTY;
+use crate::snapshot::BASE;
 use crate::store::{Store, StoreError};
 
 /// What a repair has done and found.
@@ -72,7 +72,7 @@ impl Store {
     fn remove_untrusted_layers(&self, report: &mut RepairReport) -> Result<(), StoreError> {
         let path = self.layers().directory().to_owned();
         for name in names_in(&path)? {
-            if name == EMPTY || name.starts_with(TEMPORARY_PREFIX) {
+            if name == BASE || name.starts_with(TEMPORARY_PREFIX) {
                 continue;
             }
             match self.layers().identify(&name) {

@@ -7,12 +7,11 @@
 //!   container directory without a row is a leftover, whoever finds it.
 //! - What is deleted is renamed to `tmp-…` first, so that nothing half-deleted has a name.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use gamut_spec::digest::Digest;
 use gamut_spec::{Fault, Kind};
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::blob::{Blob, BlobError, Blobs};
@@ -21,7 +20,7 @@ use crate::file_error::FileError;
 use crate::ingest::Ingests;
 use crate::layer::{Layer, LayerError, LayerRecord, Layers, TREE};
 use crate::pin;
-use crate::snapshot::{Overlay, SnapshotError};
+use crate::snapshot::{BASE, MOUNT_POINTS, Overlay, SnapshotError};
 
 /// Where the store is when nobody says otherwise.
 pub const DEFAULT_ROOT: &str = "/var/lib/gamut";
@@ -213,12 +212,7 @@ impl Store {
     /// gone; one that is not there is success, and one that somebody has locked is left to a later
     /// repair.
     pub fn remove_container_directory(&self, id: &str) -> Result<(), StoreError> {
-        crate::snapshot::check_id(id)?;
-        let path = self.root.join("containers");
-        let containers = pin::open_directory(&path)?;
-        crate::gc::discard(containers.as_fd(), id)
-            .map_err(FileError::at("remove", &path.join(id)))?;
-        Ok(())
+        crate::gc::remove_container_directory(&self.container_directory(id))
     }
 
     /// The layers of an image as a snapshotter wants them, if all of them are known.
@@ -262,16 +256,28 @@ fn make_directories(root: &Path) -> Result<(), FileError> {
         "ingest",
         "containers",
         "layers",
-        "layers/empty",
+        "layers/base",
         "volumes",
     ] {
         make_directory(&root.join(name), private)?;
     }
-    let empty = root.join("layers").join(crate::snapshot::EMPTY).join(TREE);
-    make_directory(
-        &empty,
-        Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
-    )
+    let base = root.join("layers").join(BASE).join(TREE);
+    make_directory(&base, Mode::from_raw_mode(0o755))?;
+    for (name, kind, mode) in MOUNT_POINTS {
+        let (path, mode) = (base.join(name), Mode::from_raw_mode(mode));
+        match kind {
+            FileType::Directory => make_directory(&path, mode)?,
+            _ => make_file(&path, mode)?,
+        }
+    }
+    Ok(())
+}
+
+fn make_file(path: &Path, mode: Mode) -> Result<(), FileError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, mode)
+        .map(drop)
+        .map_err(FileError::at("make the file", path))
 }
 
 fn make_directory(path: &Path, mode: Mode) -> Result<(), FileError> {

@@ -61,7 +61,7 @@ impl Scratch {
     pub(crate) fn layer_names(&self) -> Vec<String> {
         listed(&self.root().join("layers"))
             .into_iter()
-            .filter(|name| name != "empty")
+            .filter(|name| name != "base")
             .collect()
     }
 }

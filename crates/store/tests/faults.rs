@@ -207,7 +207,7 @@ fn a_full_disk_is_called_so_and_is_empty_again() {
         std::os::unix::fs::symlink(small.join(directory), path.join(directory)).expect("linked");
         std::fs::remove_dir_all(path.join("old")).expect("removed");
     }
-    std::fs::create_dir_all(small.join("layers/empty/fs")).expect("made");
+    std::fs::create_dir_all(small.join("layers/base/fs")).expect("made");
     std::fs::create_dir_all(small.join("blobs/sha256")).expect("made");
     let large = Tar::new()
         .file("small", "x")
@@ -222,7 +222,7 @@ fn a_full_disk_is_called_so_and_is_empty_again() {
             panic!("{error}");
         };
         assert!(matches!(*error.problem, UnpackProblem::NoSpace), "{error}");
-        assert_eq!(listed(&path.join("layers")), ["empty"]);
+        assert_eq!(listed(&path.join("layers")), ["base"]);
     }
     let blob = store
         .blobs()

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gamut_engine::client::Input;
+use gamut_engine::client::Attached;
 use gamut_engine::record;
 use gamut_plan::launch::{Stdin, Terminal};
 
@@ -51,7 +51,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     };
     let signals = attached::watch_signals(&joint)?;
     keeper
-        .attach(if joint.stdin { Input::Yes } else { Input::No })
+        .attach(match joint.stdin {
+            true => Attached::WithInput,
+            false => Attached::OutputOnly,
+        })
         .map_err(Failure::engine)?;
     match attached::run(&mut keeper, joint, &signals)? {
         Ending::Detached => Ok(ExitCode::SUCCESS),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gamut_engine::client::{Client, ClientError, Input};
+use gamut_engine::client::{Attached, Client, ClientError, Starter};
 use gamut_engine::{CreateOptions, Engine, Force};
 use gamut_plan::cell::StartError;
 use gamut_plan::launch as plan;
@@ -132,11 +132,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         return Err(Failure::NotATerminal);
     }
     trace.mark("arguments read");
-    // The keeper starts while the image is looked up.
     let mut keeper = if args.dry_run {
         None
     } else {
-        Some(Client::spawn().map_err(Failure::engine)?)
+        Some(context.keeper()?)
     };
     if let (Some(keeper), true) = (&keeper, has_own_network(&request)) {
         keeper.prepare().map_err(Failure::engine)?;
@@ -151,6 +150,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         } else {
             plan::Trace::Off
         },
+        keeper: None,
     };
     let Some(keeper) = &mut keeper else {
         let created = engine
@@ -161,6 +161,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         return print_line(&text);
     };
     let cidfile = args.workload.reserve_cidfile()?;
+    let options = CreateOptions {
+        keeper: Some(keeper),
+        ..options
+    };
     let created = engine
         .create(&request, &source, options)
         .map_err(Failure::engine)?;
@@ -219,18 +223,14 @@ impl Session<'_> {
         } else {
             None
         };
-        if attached {
-            let input = if self.attachment.stdin {
-                Input::Yes
-            } else {
-                Input::No
-            };
-            keeper.attach(input).map_err(Failure::engine)?;
-        }
-        if removes && attached {
-            keeper.take_removal().map_err(Failure::engine)?;
-        }
-        let started = match engine.start(self.id, keeper) {
+        let client = Starter {
+            attached: attached.then_some(match self.attachment.stdin {
+                true => Attached::WithInput,
+                false => Attached::OutputOnly,
+            }),
+            removes: removes && attached,
+        };
+        let started = match engine.start(self.id, keeper, client) {
             Ok(started) => started,
             Err(error) => {
                 if removes {
@@ -247,11 +247,18 @@ impl Session<'_> {
             let _ = engine.repair_in_passing();
             return Ok(ExitCode::SUCCESS);
         };
+        // The program runs: what is to come is waited for with little memory, and made ready.
+        gamut_sys::process::rest();
+        if removes {
+            engine.prepare_removal();
+        }
         match attached::run(keeper, joint, &signals) {
             Ok(Ending::Detached) => Ok(ExitCode::SUCCESS),
             Ok(Ending::Exited(exit)) => {
                 if removes {
-                    engine.remove(self.id, Force::No).map_err(Failure::engine)?;
+                    engine
+                        .hand_over_removal(self.id, keeper)
+                        .map_err(Failure::engine)?;
                 }
                 Ok(ExitCode::from(u8::try_from(exit.code).unwrap_or(255)))
             }

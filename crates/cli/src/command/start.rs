@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use gamut_engine::client::{Client, Input};
+use gamut_engine::client::{Attached, Client, Starter};
 use gamut_engine::{Engine, record};
 use gamut_plan::launch::{Stdin, Terminal};
 
@@ -66,7 +66,7 @@ fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
     }
     let mut keeper = Client::spawn().map_err(Failure::engine)?;
     let started = engine
-        .start(&view.row.id, &mut keeper)
+        .start(&view.row.id, &mut keeper, Starter::default())
         .map_err(Failure::engine)?;
     warn(&started.warnings);
     Ok(())
@@ -92,12 +92,19 @@ fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitC
         detach_keys: Some(&keys),
     };
     let signals = attached::watch_signals(&joint)?;
-    keeper
-        .attach(if joint.stdin { Input::Yes } else { Input::No })
-        .map_err(Failure::engine)?;
-    if !running {
+    let attached = match joint.stdin {
+        true => Attached::WithInput,
+        false => Attached::OutputOnly,
+    };
+    if running {
+        keeper.attach(attached).map_err(Failure::engine)?;
+    } else {
+        let client = Starter {
+            attached: Some(attached),
+            removes: false,
+        };
         let started = engine
-            .start(&view.row.id, &mut keeper)
+            .start(&view.row.id, &mut keeper, client)
             .map_err(start_failed)?;
         warn(&started.warnings);
     }

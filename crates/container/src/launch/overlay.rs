@@ -30,7 +30,7 @@ pub(crate) struct Overlay<'a> {
     pub(crate) lower: &'a [PathBuf],
     pub(crate) writable: Option<Writable<'a>>,
     /// How a user namespace sees the layers.
-    pub(crate) mapping: Option<Mapping>,
+    pub(crate) mapping: Option<&'a Mapping>,
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Overlay<'_> {
     /// # Errors
     /// As mount(2) for overlayfs; `E2BIG`: more layers than this kernel takes.
     pub(crate) fn mount(&self) -> Result<OwnedFd, Errno> {
-        if let (Some(mapping), Some(writable)) = (&self.mapping, &self.writable) {
+        if let (Some(mapping), Some(writable)) = (self.mapping, &self.writable) {
             // The writable layer is not mapped: overlayfs writes it as who mounted it, and the
             // host's root has no id in such a view. It belongs to the container's root instead.
             let (uid, gid) = mapping.owner;
@@ -89,7 +89,7 @@ impl Overlay<'_> {
         // A detached mount goes with its last descriptor: the views stay open until the end.
         let mut views = Vec::new();
         for path in self.lower {
-            match &self.mapping {
+            match self.mapping {
                 None => fsconfig_set_string(fs, c"lowerdir+", path)?,
                 Some(mapping) => {
                     let view = mapped(path, mapping.userns.as_fd())?;
@@ -184,7 +184,7 @@ impl Overlay<'_> {
         process::unshare(namespace::MOUNT)?;
         let slave = MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM;
         rustix::mount::mount_change(c"/", slave)?;
-        if let Some(mapping) = &self.mapping {
+        if let Some(mapping) = self.mapping {
             // In here, each layer is covered by its own mapped view.
             for path in self.lower {
                 let view = mapped(path, mapping.userns.as_fd())?;

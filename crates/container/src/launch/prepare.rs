@@ -110,6 +110,7 @@ fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
 pub(crate) fn prepare(
     plan: &LaunchPlan,
     fds: CellFds,
+    root: OwnedFd,
     hierarchies: &Hierarchies,
     cgroup: &Cgroup,
     netns: Option<OwnedFd>,
@@ -134,7 +135,6 @@ pub(crate) fn prepare(
             .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))?;
         namespaces.join.push((copy, namespace::NET));
     }
-    let root = super::root::make(&plan.root, maps.as_ref().filter(|_| userns))?;
     let identity = users::resolve(root.as_fd(), &plan.user)?;
     let spec_process = process(plan)?;
     ensure_directory(root.as_fd(), spec_process.cwd(), &identity)?;

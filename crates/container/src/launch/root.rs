@@ -4,22 +4,41 @@
 use std::os::fd::OwnedFd;
 
 use gamut_plan::cell::StartError;
-use gamut_plan::launch::RootPlan;
+use gamut_plan::launch::{LaunchPlan, RootPlan};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::idmap::Maps;
 use super::overlay::{Mapping, Overlay, Writable};
 
-/// Makes the overlay. With `maps` every layer is seen through an id-mapped mount, so that files
-/// need not change hands for a user namespace.
-pub(crate) fn make(plan: &RootPlan, maps: Option<&Maps>) -> Result<OwnedFd, StartError> {
-    let mapping = maps.map(|maps| -> Result<Mapping, StartError> {
-        Ok(Mapping {
+/// Makes the overlay. With a user namespace of the plan's own every layer is seen through an
+/// id-mapped mount, so that files need not change hands.
+pub(crate) fn make(plan: &LaunchPlan) -> Result<OwnedFd, StartError> {
+    let mapping = match own_maps(plan) {
+        None => None,
+        Some(maps) => Some(Mapping {
             userns: maps.namespace()?,
             owner: (Uid::from_raw(maps.uid(0)), Gid::from_raw(maps.gid(0))),
-        })
-    });
+        }),
+    };
+    mount(&plan.root, mapping.as_ref())
+}
+
+/// Whether the plan's layers are shown with other ids than theirs.
+pub(crate) fn has_own_ids(plan: &LaunchPlan) -> bool {
+    own_maps(plan).is_some()
+}
+
+fn own_maps(plan: &LaunchPlan) -> Option<Maps> {
+    let linux = plan.spec.linux().as_ref()?;
+    let listed = linux.namespaces().as_deref().unwrap_or_default();
+    let own = |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::User && n.path().is_none();
+    Maps::of(linux).filter(|_| listed.iter().any(own))
+}
+
+/// Mounts the layers as `mapping` shows them.
+pub(crate) fn mount(plan: &RootPlan, mapping: Option<&Mapping>) -> Result<OwnedFd, StartError> {
     let overlay = Overlay {
         lower: &plan.lower,
         writable: Some(Writable {
@@ -27,7 +46,7 @@ pub(crate) fn make(plan: &RootPlan, maps: Option<&Maps>) -> Result<OwnedFd, Star
             work: &plan.work,
             durability: plan.durability,
         }),
-        mapping: mapping.transpose()?,
+        mapping,
     };
     overlay
         .mount()

@@ -125,7 +125,7 @@ pub fn examine() -> Report {
             let missing = cells::probe(level, &host);
             LevelReport {
                 level,
-                ready: cells::is_ready(level, &host),
+                ready: cells::lack(level, &host).is_none(),
                 missing,
                 prospects: devices::prospects(level),
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use gamut_plan::ProcessId;
-use gamut_plan::wire::{MAX_PACKET_BYTES, Reply, stream};
+use gamut_plan::wire::{Attached, MAX_PACKET_BYTES, Reply, stream};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
@@ -41,6 +41,11 @@ impl Connection {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
         }
+    }
+
+    pub(super) fn attach(&mut self, attached: Attached) {
+        self.attached = true;
+        self.gives_input = attached == Attached::WithInput;
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -108,6 +113,9 @@ impl Keeper {
             if connection.gives_input {
                 self.input_client_left();
             }
+            if connection.removes {
+                self.remove_after_all();
+            }
         }
         self.resume_output();
     }
@@ -119,6 +127,7 @@ impl Keeper {
                 None => return,
             };
             let finished = self.workload.is_none()
+                && self.leaving.is_none()
                 && self.connections.get(&id).is_some_and(|c| !c.has_backlog());
             if gone || finished {
                 return self.dismiss(id);

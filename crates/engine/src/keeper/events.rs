@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use gamut_plan::cell::Cell;
-use gamut_plan::launch::LaunchPlan;
+use gamut_plan::launch::{LaunchPlan, RootPlan};
 use gamut_plan::wire::Mark;
 use gamut_plan::{ProcessId, Status};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll::CreateFlags};
 use rustix::io::Errno;
 
 use super::connection::Connection;
+use super::exit::Leaving;
 use super::launch::Cells;
 use super::log::Log;
 use super::network::{Ahead, Ports};
@@ -102,7 +103,6 @@ pub(super) struct Workload {
     pub(super) status: Status,
     pub(super) dirs: Container,
     /// Held for as long as this keeper lives: who can take it knows that the keeper is dead.
-    #[expect(dead_code, reason = "held for its lock, never read")]
     pub(super) lock: OwnedFd,
     pub(super) listener: OwnedFd,
 }
@@ -123,9 +123,13 @@ pub(super) struct Keeper {
     pub(super) connections: BTreeMap<u32, Connection>,
     pub(super) next_connection: u32,
     pub(super) workload: Option<Workload>,
+    /// What the workload leaves, until who started it has forgotten it.
+    pub(super) leaving: Option<Leaving>,
     pub(super) stopping: Stopping,
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
+    /// A root that was mounted ahead.
+    pub(super) root: Option<(RootPlan, OwnedFd)>,
     pub(super) done: bool,
     /// The keeper has let go of what the start needed.
     rested: bool,
@@ -145,9 +149,11 @@ impl Keeper {
             connections: BTreeMap::new(),
             next_connection: 0,
             workload: None,
+            leaving: None,
             stopping: Stopping::default(),
             trace: Vec::new(),
             ahead: None,
+            root: None,
             done: false,
             rested: false,
         };

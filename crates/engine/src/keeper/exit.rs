@@ -1,17 +1,20 @@
 //! The end of a process, and of the keeper with its workload's first one.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use gamut_plan::cell::Exit;
 use gamut_plan::launch::Removal;
-use gamut_plan::wire::Reply;
-use gamut_plan::{MAIN, Phase, ProcessId};
+use gamut_plan::wire::{Reply, SOCKET_NAME};
+use gamut_plan::{MAIN, Phase, ProcessId, Status};
 
-use super::events::Keeper;
+use super::connection::Connection;
+use super::events::{Keeper, Workload};
 use super::launch::remove_run_directory;
 use crate::dirs::Container;
 use crate::record;
+use crate::remove::clear_directories;
 
 impl Keeper {
     pub(super) fn on_process_end(&mut self, process: ProcessId) {
@@ -31,10 +34,20 @@ impl Keeper {
         }
     }
 
+    /// Tells everybody who waits for the end of `process`.
     fn tell(&mut self, process: ProcessId, exit: Exit, oom_killed: bool) {
-        let concerned = |c: &super::connection::Connection| {
-            c.waits_for == Some(process) || (process == MAIN && c.attached)
+        let concerned = |c: &Connection| {
+            c.waits_for == Some(process) || (process == MAIN && c.attached && !c.removes)
         };
+        self.tell_those(concerned, exit, oom_killed);
+    }
+
+    fn tell_those(
+        &mut self,
+        concerned: impl Fn(&Connection) -> bool,
+        exit: Exit,
+        oom_killed: bool,
+    ) {
         let ids: Vec<u32> = self
             .connections
             .iter()
@@ -57,6 +70,13 @@ impl Keeper {
         let mut status = workload.status.clone();
         let bindings = std::mem::take(&mut status.ports);
         workload.ports.release(&bindings);
+        let removal = workload.plan.removal;
+        let handed_over =
+            removal == Removal::OnExit && self.connections.values().any(|c| c.removes);
+        if handed_over {
+            // It forgets the container while the rest is cleared away here.
+            self.tell_those(|c| c.removes, exit, oom_killed);
+        }
         // What could not be removed is found by its name at the next repair.
         let _ = workload.cell.destroy();
         status.phase = Phase::Exited;
@@ -64,20 +84,57 @@ impl Keeper {
         status.exit_code = exit.code;
         status.oom_killed = oom_killed;
         status.finished_at_ns = record::now_ns();
+        if handed_over {
+            let Workload {
+                dirs, plan, lock, ..
+            } = workload;
+            self.leaving = Some(Leaving {
+                dirs,
+                id: plan.id,
+                lock,
+                status,
+                exit,
+            });
+            return;
+        }
         let _ = record::write_status(&workload.dirs, &status);
-        if workload.plan.removal == Removal::Keep {
+        if removal == Removal::Keep {
             remove_run_directory(&workload.dirs);
         } else {
-            let _ = std::fs::remove_file(workload.dirs.run().join(gamut_plan::wire::SOCKET_NAME));
+            let _ = std::fs::remove_file(workload.dirs.run().join(SOCKET_NAME));
         }
-        let removed_by_client = self.connections.values().any(|c| c.removes);
         let dirs = workload.dirs.clone();
-        let removal = workload.plan.removal;
         let id = workload.plan.id.clone();
         drop(workload);
-        if removal == Removal::OnExit && !removed_by_client {
+        if removal == Removal::OnExit {
             remove(&dirs, &id);
         }
+        self.part(exit, oom_killed);
+    }
+
+    /// The container has been forgotten: nothing of it stays on disk.
+    pub(super) fn clear_away(&mut self) {
+        if let Some(leaving) = self.leaving.take() {
+            let _ = clear_directories(&leaving.dirs);
+            drop(leaving.lock);
+            self.part(leaving.exit, leaving.status.oom_killed);
+        }
+    }
+
+    /// Who was to forget the container has left without.
+    pub(super) fn remove_after_all(&mut self) {
+        let Some(leaving) = self.leaving.take() else {
+            return;
+        };
+        let _ = record::write_status(&leaving.dirs, &leaving.status);
+        let _ = std::fs::remove_file(leaving.dirs.run().join(SOCKET_NAME));
+        drop(leaving.lock);
+        remove(&leaving.dirs, &leaving.id);
+        self.part(leaving.exit, leaving.status.oom_killed);
+    }
+
+    /// The last words to everybody.
+    fn part(&mut self, exit: Exit, oom_killed: bool) {
         self.tell(MAIN, exit, oom_killed);
         // Those that have everything are let go; the others when they have read it.
         let finished: Vec<u32> = self
@@ -90,6 +147,16 @@ impl Keeper {
             self.dismiss(id);
         }
     }
+}
+
+/// A `--rm` container that has ended and that a client is about to forget.
+pub(super) struct Leaving {
+    dirs: Container,
+    id: String,
+    /// Held until nothing of it is left.
+    lock: OwnedFd,
+    status: Status,
+    exit: Exit,
 }
 
 /// `--rm` of a container that nobody is attached to: the one act that needs the database, which

@@ -139,6 +139,10 @@ impl Keeper {
             ports: &mut ports,
             trace: &mut self.trace,
             ahead: self.ahead.take(),
+            root: self
+                .root
+                .take()
+                .and_then(|(of, root)| (of == plan.root).then_some(root)),
         };
         let mut cell = (self.cells)(plan, fds, &mut connector)?;
         self.mark("keeper: the program runs");

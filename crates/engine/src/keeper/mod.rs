@@ -3,7 +3,9 @@
 //! loop, no runtime; everybody else is a client of its socket ([`gamut_plan::wire`]).
 //!
 //! [`run`] is called from `main` before anything else happens in the process. The keeper's
-//! standard input is its first connection; what it is to run comes over it.
+//! standard input is its first connection; what it is to run comes over it. The process is a copy
+//! of the command that wants a workload ([`crate::client::Client::fork_keeper`]), or, where that
+//! cannot be, the binary called by another name.
 
 mod connection;
 mod events;
@@ -42,12 +44,15 @@ pub fn run(cells: Cells) -> ExitCode {
 /// connection from standard input.
 fn prepare() -> rustix::io::Result<OwnedFd> {
     let _ = rustix::process::setsid();
-    // What `ps` and `top` show; the program itself was called by a descriptor's path.
+    // What `ps` and `top` show: the program was called by a descriptor's path, or is a copy.
     let _ = rustix::thread::set_name(c"gamut-keeper");
+    let _ = process::set_command_line(c"gamut-keeper");
     process::close_inherited(3)?;
     rustix::process::chdir(c"/")?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(null.as_fd())?;
+    rustix::stdio::dup2_stdout(null.as_fd())?;
+    rustix::stdio::dup2_stderr(null.as_fd())?;
     Ok(first)
 }

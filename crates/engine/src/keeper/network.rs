@@ -176,6 +176,7 @@ pub(super) struct Connector<'a> {
     pub(super) ports: &'a mut Ports,
     pub(super) trace: &'a mut Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
+    pub(super) root: Option<OwnedFd>,
 }
 
 /// A network namespace that was made while there was time, and the way into it.
@@ -196,6 +197,10 @@ impl Ahead {
 impl Connect for Connector<'_> {
     fn namespace(&self) -> Option<BorrowedFd<'_>> {
         self.ahead.as_ref().map(|ahead| ahead.netns.as_fd())
+    }
+
+    fn root(&mut self) -> Option<OwnedFd> {
+        self.root.take()
     }
 
     fn mark(&mut self, phase: &str, at_ns: u64) {

@@ -20,24 +20,32 @@ impl Keeper {
                 root,
                 run_root,
                 id: container,
-            } => self.launch(id, &root, &run_root, &container),
+                client,
+            } => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.removes = client.removes;
+                    if let Some(attached) = client.attached {
+                        connection.attach(attached);
+                    }
+                }
+                self.launch(id, &root, &run_root, &container);
+            }
             Request::Prepare => {
                 self.ahead = Ahead::make();
                 self.mark("keeper: network namespace made ahead");
+                gamut_container::ahead::look();
             }
-            Request::Attach { stdin } => {
+            Request::Mount(root) => {
+                self.root = gamut_container::ahead::mount(&root).map(|tree| (root, tree));
+                self.mark("keeper: root mounted ahead");
+            }
+            Request::Attach(attached) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.attached = true;
-                    connection.gives_input = stdin;
+                    connection.attach(attached);
                 }
                 self.reply(id, &Reply::Done);
             }
-            Request::TakeRemoval => {
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.removes = true;
-                }
-                self.reply(id, &Reply::Done);
-            }
+            Request::ClearAway => self.clear_away(),
             Request::Wait => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.waits_for = Some(connection.exec.unwrap_or(MAIN));

@@ -35,6 +35,8 @@ pub struct Container {
 const COLUMNS: &str =
     "id, name, image_id, image_ref, created_ns, level, request, labels, auto_remove";
 
+const REMOVE: &str = "DELETE FROM containers WHERE id = ?";
+
 impl Session {
     /// The container with this whole id.
     pub fn container_by_id(&self, id: &str) -> Result<Option<Container>, DbError> {
@@ -78,6 +80,12 @@ impl Session {
             .ok_or_else(|| DbError::not_found("container", named))
     }
 
+    /// Makes ready what [`Transaction::remove_container`] takes, while there is time. What fails here
+    /// fails there, and is told then.
+    pub fn prepare_removal(&self) {
+        let _ = self.connection.prepare_cached(REMOVE);
+    }
+
     /// All containers, the latest first.
     pub fn containers(&self) -> Result<Vec<Container>, DbError> {
         let sql = format!("SELECT {COLUMNS} FROM containers ORDER BY created_ns DESC, id");
@@ -89,31 +97,13 @@ impl Transaction<'_> {
     /// Records a container. Its row comes before its directory: a directory without a row is a
     /// leftover.
     pub fn insert_container(&self, container: &Container) -> Result<(), DbError> {
-        if let Some(holder) = self.container_by_name(&container.name)? {
-            return Err(DbError::NameTaken {
-                name: container.name.clone(),
-                holder: holder.id,
-            });
-        }
-        if self.container_by_id(&container.id)?.is_some() {
-            return Err(DbError::Exists {
-                what: "container",
-                name: container.id.clone(),
-            });
-        }
-        let image = container.image_id.as_ref();
-        if let Some(id) = image
-            && self.image(id)?.is_none()
-        {
-            return Err(DbError::not_found("image", &id.to_string()));
-        }
-        self.execute(
+        let inserted = self.execute(
             "record a container",
             "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 &container.id,
                 &container.name,
-                image.map(Digest::to_string),
+                container.image_id.as_ref().map(Digest::to_string),
                 &container.image_ref,
                 container.created_ns,
                 &container.level,
@@ -121,15 +111,39 @@ impl Transaction<'_> {
                 labels(&container.labels),
                 container.auto_remove,
             ),
-        )?;
-        Ok(())
+        );
+        match inserted {
+            Err(error) if is_constraint(&error) => Err(self.conflict(container)?.unwrap_or(error)),
+            other => other.map(drop),
+        }
+    }
+
+    /// Why a container cannot be recorded.
+    fn conflict(&self, container: &Container) -> Result<Option<DbError>, DbError> {
+        if let Some(holder) = self.container_by_name(&container.name)? {
+            return Ok(Some(DbError::NameTaken {
+                name: container.name.clone(),
+                holder: holder.id,
+            }));
+        }
+        if self.container_by_id(&container.id)?.is_some() {
+            return Ok(Some(DbError::Exists {
+                what: "container",
+                name: container.id.clone(),
+            }));
+        }
+        Ok(match &container.image_id {
+            Some(id) if self.image(id)?.is_none() => {
+                Some(DbError::not_found("image", &id.to_string()))
+            }
+            _ => None,
+        })
     }
 
     /// Forgets a container with its leases and published ports; false when it was not there, as
     /// when two remove it at once.
     pub fn remove_container(&self, id: &str) -> Result<bool, DbError> {
-        let sql = "DELETE FROM containers WHERE id = ?";
-        Ok(self.execute("forget a container", sql, [id])? > 0)
+        Ok(self.execute("forget a container", REMOVE, [id])? > 0)
     }
 }
 
@@ -156,4 +170,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Container> {
         labels: json(row, 7)?,
         auto_remove: row.get(8)?,
     })
+}
+
+fn is_constraint(error: &DbError) -> bool {
+    matches!(error, DbError::Sqlite { error, .. }
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
 }

@@ -6,7 +6,10 @@
 //! power cut may take the last ones back, but leaves the database whole.
 //!
 //! A short-lived process opens this for one lookup, so opening does little: no DDL unless
-//! `user_version` asks for it, and no checkpoint at the end. The file is made by [`Db::open`]
+//! `user_version` asks for it, no checkpoint at the end, and no pragmas: SQLite is compiled with the
+//! settings that are wanted (`.cargo/config.toml`). After 128 pages of log a commit writes them back:
+//! who opens the database when no other process has it open reads the whole log (1.1 µs a page), a
+//! commit adds about five pages, and writing back costs two syncs of the disk. The file is made by [`Db::open`]
 //! itself, readable by its owner only: requests contain the workloads' environment.
 //!
 //! Reading is on [`Session`], which [`Db`] and [`Transaction`] both lead to; writing is on
@@ -42,10 +45,6 @@ use crate::pin;
 
 /// How long a writer waits for another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pages of write-ahead log after which a commit writes them back. The process that opens the
-/// database when no other has it open reads the whole log (1.1 µs a page), so it is kept short; a
-/// commit adds about five pages, and writing back costs two syncs of the disk.
-const CHECKPOINT_PAGES: u32 = 128;
 
 /// The database, open in this process. One connection, one thread.
 #[derive(Debug)]
@@ -117,9 +116,6 @@ impl Db {
             connection.set_prepared_statement_cache_capacity(64);
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-            connection.execute_batch(&format!(
-                "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
-            ))?;
             Ok(connection)
         };
         let connection = connect().map_err(DbError::at("open the state database"))?;
@@ -249,4 +245,24 @@ fn create_file(path: &Path) -> Result<(), DbError> {
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
         .map_err(FileError::at("create", path))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flags in `.cargo/config.toml` are in force.
+    #[test]
+    fn the_settings_are_compiled_in() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = Db::open(&directory.path().join("state.db")).expect("a database");
+        let number = |pragma: &str| -> i64 {
+            let sql = format!("PRAGMA {pragma}");
+            let answer = db.connection.query_row(&sql, [], |row| row.get(0));
+            answer.expect(pragma)
+        };
+        assert_eq!(number("synchronous"), 1, "NORMAL");
+        assert_eq!(number("wal_autocheckpoint"), 128);
+        assert_eq!(number("foreign_keys"), 1);
+    }
 }

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use gamut_spec::{Fault, Kind};
 
 pub use overlay::Overlay;
-pub(crate) use overlay::{EMPTY, check as check_id};
+pub(crate) use overlay::{BASE, MOUNT_POINTS, check as check_id};
 
 pub use crate::tree::Usage;
 

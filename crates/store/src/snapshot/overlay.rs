@@ -23,8 +23,21 @@ const ROOT: RootAttributes = RootAttributes {
     uid: 0,
     gid: 0,
 };
-/// A directory under `layers` with nothing in it: overlayfs wants one lower directory.
-pub(crate) const EMPTY: &str = "empty";
+/// A directory under `layers` that lies below every root, for two reasons: overlayfs wants one
+/// lower directory, and what is mounted in every container finds its place there, so that none of
+/// it need be made in the container's own layer, one inode after the other. An image's own files
+/// hide it, as every layer hides those below.
+pub(crate) const BASE: &str = "base";
+/// What is in it: mount points, with their modes.
+pub(crate) const MOUNT_POINTS: [(&str, FileType, u32); 7] = [
+    ("dev", FileType::Directory, 0o755),
+    ("etc", FileType::Directory, 0o755),
+    ("etc/hostname", FileType::RegularFile, 0o644),
+    ("etc/hosts", FileType::RegularFile, 0o644),
+    ("etc/resolv.conf", FileType::RegularFile, 0o644),
+    ("proc", FileType::Directory, 0o555),
+    ("sys", FileType::Directory, 0o555),
+];
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -40,18 +53,16 @@ impl Overlay {
     }
 
     fn describe(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
-        if layers.len() > LOWER_LIMIT {
+        if layers.len() >= LOWER_LIMIT {
             return Err(SnapshotError::TooManyLayers {
                 count: layers.len(),
-                limit: LOWER_LIMIT,
+                limit: LOWER_LIMIT - 1,
             });
         }
         let mut lower: Vec<_> = visible(layers)
             .map(|layer| self.layers.join(&layer.directory).join(TREE))
             .collect();
-        if lower.is_empty() {
-            lower.push(self.layers.join(EMPTY).join(TREE));
-        }
+        lower.push(self.layers.join(BASE).join(TREE));
         let container = self.containers.join(id);
         Ok(OverlayMount {
             lower,

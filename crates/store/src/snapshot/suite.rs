@@ -53,7 +53,7 @@ struct Bench<S> {
 impl<S: Snapshotter> Bench<S> {
     fn new(path: &Path, make: impl Fn(&Path, &Path) -> S) -> Self {
         let (layers, containers) = (path.join("layers"), path.join("containers"));
-        fs::create_dir_all(layers.join("empty").join(TREE)).expect("a directory for layers");
+        fs::create_dir_all(layers.join("base").join(TREE)).expect("a directory for layers");
         fs::create_dir_all(&containers).expect("a directory for containers");
         Self {
             snapshotter: make(&layers, &containers),
