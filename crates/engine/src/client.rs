@@ -81,6 +81,8 @@ pub struct Client {
     socket: OwnedFd,
     /// What arrived while an answer was awaited.
     early: VecDeque<Event>,
+    /// Room for a packet.
+    packet: Vec<u8>,
 }
 
 /// A workload that has been started.
@@ -108,6 +110,14 @@ pub enum Forked {
 }
 
 impl Client {
+    fn new(socket: OwnedFd) -> Self {
+        Client {
+            socket,
+            early: VecDeque::new(),
+            packet: Vec::new(),
+        }
+    }
+
     /// Starts a keeper, as [`Client::spawn`], by a copy of this process: it need not be loaded and
     /// set up a second time. To be called before this process has done anything.
     ///
@@ -117,10 +127,7 @@ impl Client {
         let failed = |errno: Errno| ClientError::Spawn(errno.into());
         let (ours, theirs) = gamut_sys::socket::pair().map_err(failed)?;
         match process::fork().map_err(failed)? {
-            process::Forked::Parent => Ok(Forked::Client(Client {
-                socket: ours,
-                early: VecDeque::new(),
-            })),
+            process::Forked::Parent => Ok(Forked::Client(Client::new(ours))),
             process::Forked::Child => {
                 drop(ours);
                 rustix::stdio::dup2_stdin(theirs).map_err(failed)?;
@@ -142,10 +149,7 @@ impl Client {
             .stderr(Stdio::null())
             .spawn()
             .map_err(ClientError::Spawn)?;
-        Ok(Client {
-            socket: ours,
-            early: VecDeque::new(),
-        })
+        Ok(Client::new(ours))
     }
 
     /// Connects to the keeper of a running container.
@@ -160,10 +164,7 @@ impl Client {
             Err(errno) => return Err(ClientError::Socket(errno)),
         };
         match gamut_sys::socket::connect(directory.as_fd(), SOCKET_NAME) {
-            Ok(socket) => Ok(Client {
-                socket,
-                early: VecDeque::new(),
-            }),
+            Ok(socket) => Ok(Client::new(socket)),
             Err(Errno::NOENT | Errno::CONNREFUSED) => Err(ClientError::NotRunning),
             Err(errno) => Err(ClientError::Socket(errno)),
         }
@@ -197,20 +198,20 @@ impl Client {
         }
     }
 
-    fn receive(&self) -> Result<(Event, Vec<OwnedFd>), ClientError> {
-        let mut buffer = vec![0u8; MAX_PACKET_BYTES];
+    fn receive(&mut self) -> Result<(Event, Vec<OwnedFd>), ClientError> {
+        self.packet.resize(MAX_PACKET_BYTES, 0);
         let (length, descriptors) =
-            match gamut_sys::socket::receive(self.socket.as_fd(), &mut buffer) {
+            match gamut_sys::socket::receive(self.socket.as_fd(), &mut self.packet) {
                 Ok((0, _)) | Err(Errno::CONNRESET) => return Ok((Event::End, Vec::new())),
                 Ok(received) => received,
                 Err(errno) => return Err(ClientError::Socket(errno)),
             };
-        buffer.truncate(length);
-        let event = match buffer.first() {
-            Some(&stream::STDOUT) => Event::Stdout(buffer.split_off(1)),
-            Some(&stream::STDERR) => Event::Stderr(buffer.split_off(1)),
+        let packet = self.packet.get(..length).unwrap_or_default();
+        let event = match packet.split_first() {
+            Some((&stream::STDOUT, bytes)) => Event::Stdout(bytes.to_vec()),
+            Some((&stream::STDERR, bytes)) => Event::Stderr(bytes.to_vec()),
             _ => Event::Reply(
-                serde_json::from_slice(&buffer).map_err(|e| ClientError::Answer(e.to_string()))?,
+                serde_json::from_slice(packet).map_err(|e| ClientError::Answer(e.to_string()))?,
             ),
         };
         Ok((event, descriptors))

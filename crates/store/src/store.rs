@@ -217,23 +217,11 @@ impl Store {
 
     /// The layers of an image as a snapshotter wants them, if all of them are known.
     pub fn image_layers(&self, image: &Image) -> Result<Vec<LayerRecord>, StoreError> {
-        let layers = self.db.image_layers(&image.id)?;
-        match image
-            .layers
-            .iter()
-            .zip(&layers)
-            .find(|(id, layer)| **id != layer.diff_id)
-        {
-            None if layers.len() == image.layers.len() => Ok(layers),
-            mismatch => Err(DbError::NotFound {
-                what: "layer",
-                name: mismatch
-                    .map(|(id, _)| id)
-                    .or(image.layers.get(layers.len()))
-                    .map_or_else(String::new, Digest::to_string),
-            }
-            .into()),
-        }
+        let known = image.layers.iter().map(|id| {
+            let layer = self.db.layer(id)?;
+            layer.ok_or_else(|| DbError::not_found("layer", &id.to_string()).into())
+        });
+        known.collect()
     }
 }
 

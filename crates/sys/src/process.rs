@@ -6,7 +6,6 @@ use std::ptr;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::CpuSet;
 
 use crate::mount::last_errno;
 
@@ -85,6 +84,7 @@ pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<
         0 => Ok(Side::Child),
         pid => {
             let child = Pid::from_raw(pid as i32).ok_or(Errno::INVAL)?;
+            begin_elsewhere(child);
             // SAFETY: the kernel has just stored a descriptor of ours there (CLONE_PIDFD).
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Side::Parent { child, pidfd })
@@ -108,50 +108,30 @@ pub fn fork() -> Result<Forked, Errno> {
     if rustix::fs::stat(c"/proc/self/task")?.st_nlink != 3 {
         return Err(Errno::BUSY);
     }
-    let cpus = rustix::thread::sched_getaffinity(None).ok();
     // SAFETY: what makes fork unsafe is locks that other threads hold in the copied memory; there
     // is one thread, which was counted just now and is here, so it has started no other since.
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),
-        0 => {
-            if let Some(cpus) = cpus {
-                let _ = rustix::thread::sched_setaffinity(None, &cpus);
-            }
-            Ok(Forked::Child)
-        }
+        0 => Ok(Forked::Child),
         child => {
-            if let (Some(cpus), Some(child)) = (cpus, Pid::from_raw(child)) {
-                move_aside(child, cpus);
-            }
+            Pid::from_raw(child).map(begin_elsewhere);
             Ok(Forked::Parent)
         }
     }
 }
 
-/// Has a new process begin on another processor than this one, where its parent is busy: some
-/// kernels leave it waiting here for milliseconds. Its first act is to take that back.
-fn move_aside(child: Pid, cpus: CpuSet) {
-    if let Some(others) = without_this_one(cpus) {
-        let _ = rustix::thread::sched_setaffinity(Some(child), &others);
-    }
-}
-
-/// Goes to another processor, if there is one, so that the thread or process that was just made
-/// can begin on this one: some kernels leave it waiting for milliseconds.
-pub fn make_way() {
+/// Has a new process begin on another processor than this one, where its parent is busy. Most
+/// kernels do that by themselves; one that packs its tasks leaves the child waiting for
+/// milliseconds. Afterwards it may run wherever its parent may.
+fn begin_elsewhere(child: Pid) {
     let Ok(cpus) = rustix::thread::sched_getaffinity(None) else {
         return;
     };
-    if let Some(others) = without_this_one(cpus)
-        && rustix::thread::sched_setaffinity(None, &others).is_ok()
-    {
-        let _ = rustix::thread::sched_setaffinity(None, &cpus);
+    let mut others = cpus;
+    others.unset(rustix::thread::sched_getcpu());
+    if others.count() > 0 && rustix::thread::sched_setaffinity(Some(child), &others).is_ok() {
+        let _ = rustix::thread::sched_setaffinity(Some(child), &cpus);
     }
-}
-
-fn without_this_one(mut cpus: CpuSet) -> Option<CpuSet> {
-    cpus.unset(rustix::thread::sched_getcpu());
-    (cpus.count() > 0).then_some(cpus)
 }
 
 unsafe extern "C" {

@@ -1,5 +1,6 @@
 //! `gamut run`.
 
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use gamut_engine::client::{Attached, Client, ClientError, Starter};
@@ -140,7 +141,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     if let (Some(keeper), true) = (&keeper, has_own_network(&request)) {
         keeper.prepare().map_err(Failure::engine)?;
     }
-    let mut engine = context.engine()?;
+    // Never closed: the kernel does that at the end of the process, and quicker.
+    let mut engine = ManuallyDrop::new(context.engine()?);
     let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
     trace.mark("image found");
     let options = CreateOptions {
@@ -247,8 +249,7 @@ impl Session<'_> {
             let _ = engine.repair_in_passing();
             return Ok(ExitCode::SUCCESS);
         };
-        // The program runs: what is to come is waited for with little memory, and made ready.
-        gamut_sys::process::rest();
+        // The program runs, and there is time.
         if removes {
             engine.prepare_removal();
         }

@@ -141,7 +141,13 @@ impl Keeper {
     }
 
     fn receive(&mut self, id: u32) {
-        let mut buffer = vec![0u8; MAX_PACKET_BYTES];
+        let mut packet = std::mem::take(&mut self.packet);
+        packet.resize(MAX_PACKET_BYTES, 0);
+        self.receive_into(id, &mut packet);
+        self.packet = packet;
+    }
+
+    fn receive_into(&mut self, id: u32, buffer: &mut [u8]) {
         loop {
             let Some(connection) = self.connections.get(&id) else {
                 return;
@@ -150,7 +156,7 @@ impl Keeper {
                 // The rest waits in the socket until the workload reads.
                 return self.watch_connection(id);
             }
-            match gamut_sys::socket::receive(connection.socket.as_fd(), &mut buffer) {
+            match gamut_sys::socket::receive(connection.socket.as_fd(), buffer) {
                 Ok((0, _)) => return self.dismiss(id),
                 Ok((length, descriptors)) => self.on_packet(id, &buffer[..length], descriptors),
                 Err(Errno::AGAIN) => return,

@@ -131,6 +131,8 @@ pub(super) struct Keeper {
     /// A root that was mounted ahead.
     pub(super) root: Option<(RootPlan, OwnedFd)>,
     pub(super) done: bool,
+    /// Room for a packet.
+    pub(super) packet: Vec<u8>,
     /// The keeper has let go of what the start needed.
     rested: bool,
 }
@@ -155,6 +157,7 @@ impl Keeper {
             ahead: None,
             root: None,
             done: false,
+            packet: Vec::new(),
             rested: false,
         };
         keeper.mark("keeper: up");
@@ -183,6 +186,7 @@ impl Keeper {
             match waited {
                 Ok(0) if self.workload.is_some() && !self.rested => {
                     self.rested = true;
+                    self.packet = Vec::new();
                     gamut_sys::process::rest();
                 }
                 Ok(_) | Err(Errno::INTR) => {}

@@ -84,7 +84,7 @@ impl Keeper {
         let mut status = Status {
             phase: Phase::Starting,
             keeper_pid: rustix::process::getpid().as_raw_nonzero().get(),
-            boot_id: record::boot_id(),
+            boot_id: record::boot_id().to_owned(),
             restarts: before.restarts,
             ..Status::default()
         };

@@ -34,6 +34,7 @@ impl Keeper {
                 self.ahead = Ahead::make();
                 self.mark("keeper: network namespace made ahead");
                 gamut_container::ahead::look();
+                let _ = record::boot_id();
             }
             Request::Mount(root) => {
                 self.root = gamut_container::ahead::mount(&root).map(|tree| (root, tree));

@@ -26,16 +26,6 @@ impl Session {
         let sql = format!("SELECT {COLUMNS} FROM layers ORDER BY diff_id");
         self.rows("list the layers", &sql, [], read)
     }
-
-    /// The layers of an image, the bottom one first: what a snapshotter takes.
-    pub fn image_layers(&self, image: &Digest) -> Result<Vec<LayerRecord>, DbError> {
-        let sql = "SELECT diff_id, directory, layers.size_bytes, entries, root_mode, root_uid,
-                          root_gid, opaque_root
-                   FROM images, json_each(images.layers) AS part
-                   JOIN layers ON layers.diff_id = part.value
-                   WHERE images.id = ? ORDER BY part.key";
-        self.rows("list an image's layers", sql, [image.to_string()], read)
-    }
 }
 
 impl Transaction<'_> {
