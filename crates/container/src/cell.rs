@@ -8,9 +8,10 @@ use gamut_plan::host::{HostFacts, Missing};
 use gamut_plan::launch::{ExecPlan, LaunchPlan};
 use gamut_plan::{MAIN, ProcessId, Stats};
 use gamut_spec::Fault;
+use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use crate::cgroup::{Cgroup, CgroupError, Hierarchies, Needs};
+use crate::cgroup::{Cgroup, CgroupError, Hierarchies, Needs, Version};
 use crate::launch::exec::{self, Target};
 use crate::launch::{self, Started, prepare};
 use crate::limits;
@@ -101,37 +102,74 @@ impl Drop for Tentative {
     }
 }
 
-fn make_cgroup(
-    plan: &LaunchPlan,
-    hierarchies: &Hierarchies,
-) -> Result<(Tentative, Vec<String>), StartError> {
-    let resources = plan
-        .spec
-        .linux()
-        .as_ref()
-        .and_then(|l| l.resources().clone())
-        .unwrap_or_default();
-    let path = cgroup_path(plan);
-    let needs = Needs::of(&resources);
-    let made = match Cgroup::create(hierarchies, &path, &needs) {
-        // Left over by a keeper that was killed: this start holds the container's lock.
-        Err(CgroupError::Exists { .. }) => {
-            let stale = Cgroup::open(hierarchies, &path).map_err(|e| cgroup_failed(&e))?;
-            stale
-                .kill_all()
-                .and_then(|()| stale.remove())
-                .map_err(|e| cgroup_failed(&e))?;
-            Cgroup::create(hierarchies, &path, &needs)
-        }
-        other => other,
-    };
-    let tentative = Tentative(Some(made.map_err(|e| cgroup_failed(&e))?));
-    let mut warnings = Vec::new();
-    if let Some(cgroup) = &tentative.0 {
-        let told = cgroup.apply(&resources).map_err(|e| cgroup_failed(&e))?;
-        warnings.extend(told.iter().map(ToString::to_string));
+/// What a group is made for.
+pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
+    let linux = plan.spec.linux().as_ref();
+    match linux.and_then(|l| l.resources().as_ref()) {
+        Some(resources) => Needs::of(resources),
+        None => Needs::standard(),
     }
-    Ok((tentative, warnings))
+}
+
+/// The control group of a start. On v1 it is five directories or more, which are made while the
+/// child mounts; on v2 it is one, and the child is cloned into it.
+pub(crate) struct Group<'a> {
+    plan: &'a LaunchPlan,
+    hierarchies: &'a Hierarchies,
+    made: Tentative,
+    warnings: Vec<String>,
+}
+
+impl<'a> Group<'a> {
+    fn new(plan: &'a LaunchPlan, hierarchies: &'a Hierarchies) -> Self {
+        Group {
+            plan,
+            hierarchies,
+            made: Tentative(None),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What a child is to be cloned into.
+    pub(crate) fn for_clone(&mut self) -> Result<Option<BorrowedFd<'_>>, StartError> {
+        let places = needs(self.plan).places(self.hierarchies);
+        let on_v2 = |index: usize| self.hierarchies.mounted[index].version == Version::V2;
+        if places.into_iter().any(on_v2) {
+            Ok(self.make()?.clone_into())
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Makes the group with its limits, unless that is done.
+    pub(crate) fn make(&mut self) -> Result<&Cgroup, StartError> {
+        if self.made.0.is_none() {
+            let path = cgroup_path(self.plan);
+            let needs = needs(self.plan);
+            let made = match Cgroup::create(self.hierarchies, &path, &needs) {
+                // Left over by a keeper that was killed: this start holds the container's lock.
+                Err(CgroupError::Exists { .. }) => {
+                    remove_stale(self.hierarchies, &path)
+                        .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs))
+                }
+                other => other,
+            };
+            let cgroup = self.made.0.insert(made.map_err(|e| cgroup_failed(&e))?);
+            let linux = self.plan.spec.linux().as_ref();
+            if let Some(resources) = linux.and_then(|l| l.resources().as_ref()) {
+                let told = cgroup.apply(resources).map_err(|e| cgroup_failed(&e))?;
+                self.warnings.extend(told.iter().map(ToString::to_string));
+            }
+        }
+        let made = self.made.0.as_ref();
+        made.ok_or_else(|| launch::prepare::step_failed("make the cgroup", Errno::INVAL))
+    }
+}
+
+fn remove_stale(hierarchies: &Hierarchies, path: &str) -> Result<(), CgroupError> {
+    let stale = Cgroup::open(hierarchies, path)?;
+    stale.kill_all()?;
+    stale.remove()
 }
 
 impl Cell for Container {
@@ -145,30 +183,28 @@ impl Cell for Container {
         connect: &mut dyn Connect,
     ) -> Result<Self, StartError> {
         let hierarchies = crate::ahead::hierarchies().map_err(|e| cgroup_failed(&e))?;
-        let (tentative, mut warnings) = make_cgroup(plan, &hierarchies)?;
-        connect.mark("keeper: cgroup made", launch::now_ns());
+        let mut group = Group::new(plan, &hierarchies);
         let root = match connect.root() {
             Some(root) if !launch::root::has_own_ids(plan) => root,
             _ => launch::root::make(plan)?,
         };
-        let cgroup = tentative.0.as_ref().ok_or_else(|| {
-            launch::prepare::step_failed("make the cgroup", rustix::io::Errno::INVAL)
-        })?;
         let ahead = connect
             .namespace()
             .and_then(|fd| fd.try_clone_to_owned().ok());
-        let mut prepared = prepare::prepare(plan, fds, root, &hierarchies, cgroup, ahead)?;
+        let mut prepared = prepare::prepare(plan, fds, root, &hierarchies, ahead)?;
         connect.mark("keeper: root mounted, start prepared", launch::now_ns());
         let wanted = limits::of(plan);
-        let started = launch::start(plan, &prepared, cgroup, connect, &wanted)?;
+        let started = launch::start(plan, &prepared, &mut group, connect, &wanted)?;
+        let mut warnings = group.warnings;
         warnings.extend(wanted.warnings);
         let main = Process {
             started,
             terminal: prepared.terminal.take(),
         };
-        let cgroup = tentative.keep().ok_or_else(|| {
-            launch::prepare::step_failed("keep the cgroup", rustix::io::Errno::INVAL)
-        })?;
+        let cgroup = group
+            .made
+            .keep()
+            .ok_or_else(|| launch::prepare::step_failed("keep the cgroup", Errno::INVAL))?;
         Ok(Container {
             plan: plan.clone(),
             cgroup,

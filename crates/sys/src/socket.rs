@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 /// How many descriptors one packet may carry.
-pub const MAX_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 32;
 
 /// A connected pair of packet sockets (SOCK_SEQPACKET), both close-on-exec.
 ///
@@ -121,6 +121,20 @@ pub fn send_with(
 /// # Errors
 /// `EAGAIN` on an empty non-blocking socket; `EMSGSIZE`: the packet is longer than `buffer`.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let mut descriptors = Vec::new();
+    let length = receive_each(socket, buffer, |descriptor| descriptors.push(descriptor))?;
+    Ok((length, descriptors))
+}
+
+/// [`receive`], with the descriptors given to `each`. Allocates nothing.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_each(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    mut each: impl FnMut(OwnedFd),
+) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = rustix::io::retry_on_intr(|| {
@@ -131,16 +145,15 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<
             RecvFlags::CMSG_CLOEXEC,
         )
     })?;
-    let mut descriptors = Vec::new();
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = part {
-            descriptors.extend(received);
+            received.for_each(&mut each);
         }
     }
     if message.flags.contains(rustix::net::ReturnFlags::TRUNC) {
         return Err(Errno::MSGSIZE);
     }
-    Ok((message.bytes, descriptors))
+    Ok(message.bytes)
 }
 
 /// Makes reads and writes on a descriptor return `EAGAIN` instead of waiting.

@@ -47,16 +47,10 @@ impl Cgroup {
         needs: &Needs,
     ) -> Result<Self, CgroupError> {
         let group = Self::closed(hierarchies, path)?;
-        let mut wanted = vec![false; group.slots.len()];
-        for controller in needs.controllers.iter() {
-            if let Some(index) = hierarchies.index_of(controller) {
-                wanted[index] = true;
-            }
-        }
         if group.slots.is_empty() {
             return Err(CgroupError::NotMounted);
         }
-        for (index, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted) {
+        for index in needs.places(hierarchies) {
             if let Err(error) = group.make(index, needs.on(hierarchies.mounted[index].version)) {
                 group.unmake();
                 return Err(error);

@@ -1,10 +1,12 @@
 //! OCI resource limits onto a group: which controllers they need, and carrying them out.
 
+use std::collections::BTreeSet;
+
 use oci_spec::runtime::{LinuxNetwork, LinuxResources};
 
 use super::controller::{Controller, ControllerSet};
 use super::dir::Dir;
-use super::discover::Version;
+use super::discover::{Hierarchies, Version};
 use super::error::{CgroupError, Warning};
 use super::group::Cgroup;
 use super::write::{Write, carry_out};
@@ -67,6 +69,13 @@ impl Needs {
             set = set.union(unified::controllers(map));
         }
         Self { controllers: set }
+    }
+
+    /// The hierarchies that a group for this is made in, by their places in
+    /// [`Hierarchies::mounted`].
+    pub fn places(&self, on: &Hierarchies) -> BTreeSet<usize> {
+        let controllers = self.controllers.iter();
+        controllers.filter_map(|one| on.index_of(one)).collect()
     }
 
     /// The same and one more.

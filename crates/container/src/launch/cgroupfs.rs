@@ -3,28 +3,40 @@
 //! The group's directories are bound, on v1 below a small tmpfs. With the cgroup namespace the
 //! workload cannot tell it from a mount of its own, and no hierarchy of the host is reachable.
 
-use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::LaunchPlan;
 use gamut_sys::mount::{Reach, attr};
 use oci_spec::runtime::Mount;
-use rustix::io::Errno;
 
 use super::mounts::{self, Op};
 use super::prepare::{c_string, step_failed};
-use super::target::Kind;
-use crate::cell::cgroup_path;
-use crate::cgroup::{Hierarchies, Mode, Version};
+use crate::cell::{cgroup_path, needs};
+use crate::cgroup::{Hierarchies, Hierarchy, Mode};
 
-pub(crate) fn operations(
+/// The group in one hierarchy, which the child attaches when the keeper has made it.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    group: PathBuf,
+    attributes: u64,
+}
+
+/// What the child mounts for it, and what the keeper has to give it for each [`Op::Group`] among
+/// that, in the same order.
+pub(crate) struct View {
+    /// On v1: the directory of the hierarchies.
+    pub(crate) directory: Option<Op>,
+    pub(crate) groups: Vec<(Op, Shown)>,
+}
+
+pub(crate) fn view(
     plan: &LaunchPlan,
     mount: &Mount,
     hierarchies: &Hierarchies,
-) -> Result<Vec<Op>, StartError> {
-    let destination = c_string(mount.destination().as_os_str().as_bytes())?;
+) -> Result<View, StartError> {
     let options = mount.options().as_deref().unwrap_or_default();
     let readonly = if options.iter().any(|o| o == "rw") {
         0
@@ -33,44 +45,44 @@ pub(crate) fn operations(
     };
     let attributes = readonly | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let path = cgroup_path(plan);
+    let shown = |hierarchy: &Hierarchy| Shown {
+        group: format!("{}{}/{path}", hierarchy.mount_point, hierarchy.base).into(),
+        attributes,
+    };
+    let destination = c_string(mount.destination().as_os_str().as_bytes())?;
+    let mut groups = Vec::new();
     if hierarchies.mode == Mode::V2 {
-        let Some(unified) = hierarchies
-            .mounted
-            .iter()
-            .find(|h| h.version == Version::V2)
-        else {
-            return Ok(Vec::new());
-        };
-        let group = format!("{}{}/{path}", unified.mount_point, unified.base);
-        return Ok(bind(&group, destination, attributes)?.into_iter().collect());
+        if let Some(unified) = hierarchies.mounted.last() {
+            let target = destination;
+            groups.push((Op::Group { target }, shown(unified)));
+        }
+        return Ok(View {
+            directory: None,
+            groups,
+        });
     }
     let mut names = Vec::new();
-    let mut binds = Vec::new();
-    for hierarchy in &hierarchies.mounted {
+    for index in needs(plan).places(hierarchies) {
+        let hierarchy = &hierarchies.mounted[index];
         let Some(name) = Path::new(&hierarchy.mount_point).file_name() else {
             continue;
         };
-        let group = format!("{}{}/{path}", hierarchy.mount_point, hierarchy.base);
         let target = c_string(mount.destination().join(name).as_os_str().as_bytes())?;
-        if let Some(op) = bind(&group, target, attributes)? {
-            names.push(c_string(name.as_bytes())?);
-            binds.push(op);
-        }
+        names.push(c_string(name.as_bytes())?);
+        groups.push((Op::Group { target }, shown(hierarchy)));
     }
-    let mut ops = vec![mounts::directory_tree(&destination, names)];
-    ops.extend(binds);
-    Ok(ops)
+    Ok(View {
+        directory: Some(mounts::directory_tree(&destination, names)),
+        groups,
+    })
 }
 
-/// `None` where the container has no group in the hierarchy.
-fn bind(group: &str, target: CString, attributes: u64) -> Result<Option<Op>, StartError> {
-    match mounts::clone_host_tree(Path::new(group), Reach::One, attributes, 0) {
-        Ok((tree, _)) => Ok(Some(Op::Attach {
-            tree,
-            target,
-            kind: Kind::Directory,
-        })),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(step_failed(format!("bind the cgroup {group}"), errno)),
-    }
+/// Opens the groups' trees, now that they are there.
+pub(crate) fn trees(shown: &[Shown]) -> Result<Vec<OwnedFd>, StartError> {
+    let open = |one: &Shown| {
+        mounts::clone_host_tree(&one.group, Reach::One, one.attributes, 0)
+            .map(|(tree, _)| tree)
+            .map_err(|e| step_failed(format!("bind the cgroup {}", one.group.display()), e))
+    };
+    shown.iter().map(open).collect()
 }

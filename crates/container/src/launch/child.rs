@@ -10,6 +10,7 @@ use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
 use gamut_sys::process::{self, StringArray, namespace};
 use gamut_sys::seccomp;
 use gamut_sys::signal;
+use gamut_sys::socket::{MAX_DESCRIPTORS, receive_each};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -26,11 +27,11 @@ pub(crate) struct Child {
     /// Existing namespaces to join, with their type.
     pub(crate) join: Vec<(OwnedFd, u64)>,
     pub(crate) own_user_namespace: bool,
-    /// The v1 groups to enter, by writing `0`; v2 was entered by the clone.
-    pub(crate) cgroup_files: Vec<OwnedFd>,
     /// A detached mount.
     pub(crate) root: OwnedFd,
     pub(crate) ops: Vec<Op>,
+    /// What waits for the control groups: their mounts, and those below them.
+    pub(crate) late_ops: Vec<Op>,
     pub(crate) masked_paths: Vec<CString>,
     pub(crate) readonly_paths: Vec<CString>,
     pub(crate) sysctls: Vec<(CString, Vec<u8>)>,
@@ -90,7 +91,6 @@ impl Child {
     fn become_program(&self, keeper: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .at(Step::DeathSignal)?;
-        enter_cgroups(&self.cgroup_files)?;
         if self.own_user_namespace {
             // Until the keeper has written the maps, this process is nobody and may do nothing.
             wait_for(keeper)?;
@@ -110,10 +110,16 @@ impl Child {
         if let Some(name) = &self.domainname {
             rustix::system::setdomainname(name).at(Step::Domainname)?;
         }
-        // When the keeper says so, the network and the limits are there.
-        wait_for(keeper)?;
+        // When the keeper says so, the network, the limits and the control groups are there.
+        let mut given = Given::receive(keeper)?;
+        enter_cgroups(given.tasks())?;
         if self.own_cgroup_namespace {
             process::unshare(namespace::CGROUP).at(Step::CgroupNamespace)?;
+        }
+        if self.own_mount_namespace {
+            for (index, op) in (self.ops.len()..).zip(&self.late_ops) {
+                op.carry_out(self.root.as_fd(), index, &mut given.trees())?;
+            }
         }
         self.mark(keeper, Phase::Released);
         self.program
@@ -129,7 +135,7 @@ impl Child {
         let root = self.attach_root()?;
         self.mark(keeper, Phase::RootAttached);
         for (index, op) in self.ops.iter().enumerate() {
-            op.carry_out(root, index)?;
+            op.carry_out(root, index, &mut std::iter::empty())?;
         }
         self.mark(keeper, Phase::Mounted);
         self.write_sysctls(root)?;
@@ -320,8 +326,10 @@ fn drop_bounding(keep: u64) -> Result<(), Errno> {
 
 /// Enters the v1 groups. By `tasks`, for a single thread: that spares the kernel a lock whose
 /// grace period takes milliseconds now and then.
-pub(crate) fn enter_cgroups(files: &[OwnedFd]) -> Result<(), Failure> {
-    for (index, file) in files.iter().enumerate() {
+pub(crate) fn enter_cgroups<'a>(
+    files: impl IntoIterator<Item = &'a OwnedFd>,
+) -> Result<(), Failure> {
+    for (index, file) in files.into_iter().enumerate() {
         rustix::io::write(file, b"0").at_index(Step::Cgroup, index)?;
     }
     Ok(())
@@ -332,6 +340,58 @@ fn become_root() -> Result<(), Failure> {
     rustix::thread::set_thread_groups(&[]).at(Step::Groups)?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at(Step::Groups)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::User)
+}
+
+/// What the keeper gives with its word to go on: files by which the v1 groups are entered (v2 was
+/// entered by the clone), then a tree for each [`Op::Group`].
+pub(super) struct Given {
+    descriptors: [Option<OwnedFd>; MAX_DESCRIPTORS],
+    tasks: usize,
+}
+
+impl Given {
+    /// The word itself: a byte that nobody reads, and how many of the descriptors are files.
+    pub(super) fn send(
+        child: BorrowedFd<'_>,
+        tasks: &[OwnedFd],
+        trees: &[OwnedFd],
+    ) -> Result<(), Errno> {
+        let descriptors: Vec<_> = tasks.iter().chain(trees).map(AsFd::as_fd).collect();
+        let count = u8::try_from(tasks.len()).map_err(|_| Errno::INVAL)?;
+        gamut_sys::socket::send(child, &[&[b'g', count]], &descriptors)
+    }
+
+    fn receive(keeper: BorrowedFd<'_>) -> Result<Self, Failure> {
+        let mut given = Given {
+            descriptors: [const { None }; MAX_DESCRIPTORS],
+            tasks: 0,
+        };
+        let mut word = [0u8; 2];
+        let mut places = given.descriptors.iter_mut();
+        let received = receive_each(keeper, &mut word, |descriptor| {
+            if let Some(place) = places.next() {
+                *place = Some(descriptor);
+            }
+        });
+        match received {
+            Ok(2) => {
+                given.tasks = usize::from(word[1]);
+                Ok(given)
+            }
+            Ok(_) => Err(Failure::new(Step::Wait, Errno::PIPE)),
+            Err(errno) => Err(Failure::new(Step::Wait, errno)),
+        }
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.descriptors.iter().take(self.tasks).flatten()
+    }
+
+    /// The trees that were not taken yet.
+    fn trees(&mut self) -> impl Iterator<Item = OwnedFd> {
+        let trees = self.descriptors.iter_mut().skip(self.tasks);
+        trees.filter_map(Option::take)
+    }
 }
 
 /// Waits for one byte; the end of the stream means that the keeper is gone.

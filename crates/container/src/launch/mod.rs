@@ -2,8 +2,8 @@
 //! clone and exec, and what the two tell each other.
 //!
 //! The keeper clones early and goes on in parallel: while the child builds its mounts, the keeper
-//! writes id maps, moves it into its cgroup and connects its network; the child waits for the
-//! word before it gives its privileges away.
+//! writes id maps, makes its control groups and connects its network; the child waits for the
+//! word before it enters the groups and gives its privileges away.
 
 pub(crate) mod cgroupfs;
 pub(crate) mod child;
@@ -30,9 +30,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::cgroup::Cgroup;
+use crate::cell::{Group, cgroup_failed};
 use crate::limits::{self, ProcessLimits};
-use child::Child;
+use child::{Child, Given};
 use prepare::{Prepared, errno_of, step_failed};
 use step::{Failure, PhaseMark, Step};
 
@@ -73,16 +73,17 @@ impl Drop for Half {
 pub(crate) fn start(
     plan: &LaunchPlan,
     prepared: &Prepared,
-    cgroup: &Cgroup,
+    group: &mut Group<'_>,
     connect: &mut dyn Connect,
     limits: &ProcessLimits,
 ) -> Result<Started, StartError> {
     let (ours, theirs) =
         gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let back = enter_time_and_pid(plan, prepared)?;
+    let into = group.for_clone()?;
     // SAFETY: the keeper has one thread (its `main` starts none, and says so), and so has each
     // test that starts a cell.
-    let side = unsafe { process::clone3(prepared.namespaces, cgroup.clone_into()) };
+    let side = unsafe { process::clone3(prepared.namespaces, into) };
     if let Ok(Side::Child) = side {
         drop(ours);
         let failure = prepared.child.run(theirs.as_fd());
@@ -100,7 +101,7 @@ pub(crate) fn start(
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
-    let accompanied = accompany(plan, prepared, pid, connect, limits, ours.as_fd());
+    let accompanied = accompany(plan, prepared, pid, group, connect, limits, ours.as_fd());
     // A child that failed closes its end, and the keeper stumbles over that: the child's own
     // reason is the better one.
     if accompanied.is_err() {
@@ -129,6 +130,7 @@ fn accompany(
     plan: &LaunchPlan,
     prepared: &Prepared,
     pid: Pid,
+    group: &mut Group<'_>,
     connect: &mut dyn Connect,
     limits: &ProcessLimits,
     child: BorrowedFd<'_>,
@@ -148,7 +150,12 @@ fn accompany(
         }
         connect.mark("keeper: network connected", now_ns());
     }
-    go(child)
+    let cgroup = group.make()?;
+    let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
+    let trees = cgroupfs::trees(&prepared.shown)?;
+    connect.mark("keeper: cgroup made", now_ns());
+    Given::send(child, &tasks, &trees)
+        .map_err(|e| step_failed("wake the container's process", e))
 }
 
 fn network_of(pid: Pid) -> Result<OwnedFd, StartError> {

@@ -32,6 +32,8 @@ pub(crate) enum Op {
         target: CString,
         kind: Kind,
     },
+    /// A control group of the container's, whose tree comes when the keeper has made the group.
+    Group { target: CString },
     /// The container's first terminal, shown as /dev/console too.
     Console,
     /// The device nodes and links of /dev, on the tmpfs mounted there before.
@@ -58,13 +60,24 @@ impl Op {
     pub(crate) fn target(&self) -> &CStr {
         match self {
             Op::New(new) => &new.target,
-            Op::Attach { target, .. } | Op::Devices { target, .. } => target,
+            Op::Attach { target, .. } | Op::Devices { target, .. } | Op::Group { target } => target,
             Op::Console => c"/dev/console",
         }
     }
 
-    pub(crate) fn carry_out(&self, root: BorrowedFd<'_>, index: usize) -> Result<(), Failure> {
+    /// `given`: the trees for [`Op::Group`], one after the other.
+    pub(crate) fn carry_out(
+        &self,
+        root: BorrowedFd<'_>,
+        index: usize,
+        given: &mut dyn Iterator<Item = OwnedFd>,
+    ) -> Result<(), Failure> {
         match self {
+            Op::Group { target } => {
+                let tree = given.next().ok_or(Errno::BADF).at_index(Step::Mount, index)?;
+                let target = mount_target(root, target, Kind::Directory, index)?;
+                attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
+            }
             Op::New(new) => {
                 let tree = new.make().at_index(Step::Mount, index)?;
                 let target = mount_target(root, &new.target, Kind::Directory, index)?;
@@ -272,17 +285,18 @@ pub(crate) fn clone_host_tree(
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    let change = Change {
+    // Events pass through none of it; the attributes are for the topmost mount only.
+    let mut change = Change {
         propagation: PRIVATE,
         ..Change::default()
     };
-    sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
-    if set | clear != 0 {
-        let change = Change {
-            set,
-            clear,
-            ..Change::default()
-        };
+    if reach == Reach::Tree {
+        sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
+        change = Change::default();
+    }
+    if reach == Reach::One || set | clear != 0 {
+        change.set = set;
+        change.clear = clear;
         sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
     }
     let kind = if super::target::is_directory(tree.as_fd())? {

@@ -12,13 +12,14 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::cgroupfs::Shown;
 use super::child::{Capabilities, Child, IN_ROOT, Program};
 use super::devices::{self, Nodes};
 use super::idmap;
 use super::mounts::{self, Op};
 use super::target::Kind;
 use super::users::{self, Identity};
-use crate::cgroup::{Cgroup, Hierarchies};
+use crate::cgroup::Hierarchies;
 
 /// What a start needs besides the child: flags of the clone, and what the parent keeps.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Prepared {
     pub(crate) pid_namespace: Option<OwnedFd>,
     /// The network namespace that was made ahead.
     pub(crate) netns: Option<OwnedFd>,
+    /// The control groups that the child is given to mount.
+    pub(crate) shown: Vec<Shown>,
 }
 
 pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
@@ -112,7 +115,6 @@ pub(crate) fn prepare(
     fds: CellFds,
     root: OwnedFd,
     hierarchies: &Hierarchies,
-    cgroup: &Cgroup,
     netns: Option<OwnedFd>,
 ) -> Result<Prepared, StartError> {
     let linux = plan
@@ -140,8 +142,8 @@ pub(crate) fn prepare(
     ensure_directory(root.as_fd(), spec_process.cwd(), &identity)?;
     let tty = matches!(plan.streams.terminal, Terminal::Pty { .. });
     let own_mounts = namespaces.create & namespace::MOUNT != 0;
-    let (mut ops, devpts) = operations(plan, userns, maps.as_ref(), hierarchies)?;
-    let terminal = match (&devpts, plan.streams.terminal) {
+    let mut operations = operations(plan, userns, maps.as_ref(), hierarchies)?;
+    let terminal = match (&operations.devpts, plan.streams.terminal) {
         (Some(devpts), Terminal::Pty { rows, columns }) => {
             Some(super::terminal::open(devpts.as_fd(), rows, columns)?)
         }
@@ -150,17 +152,15 @@ pub(crate) fn prepare(
     let (master, slave) =
         terminal.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
     if slave.is_some() {
-        ops.push(Op::Console);
+        operations.now.push(Op::Console);
     }
     let program = program(plan, streams(fds, slave.as_ref())?, &identity, tty)?;
     let child = Child {
         join: namespaces.join,
         own_user_namespace: userns,
-        cgroup_files: cgroup
-            .attach_files()
-            .map_err(|e| crate::cell::cgroup_failed(&e))?,
         root,
-        ops,
+        ops: operations.now,
+        late_ops: operations.late,
         masked_paths: c_strings(linux.masked_paths().as_deref())?,
         readonly_paths: c_strings(linux.readonly_paths().as_deref())?,
         sysctls: sysctls(linux.sysctl().as_ref())?,
@@ -181,10 +181,11 @@ pub(crate) fn prepare(
     Ok(Prepared {
         namespaces: namespaces.create & !not_by_clone,
         child,
-        devpts,
+        devpts: operations.devpts,
         terminal: master,
         pid_namespace: namespaces.pid,
         netns: ahead,
+        shown: operations.shown,
     })
 }
 
@@ -252,26 +253,51 @@ fn ensure_directory(
     }
 }
 
+/// What is mounted, in order.
+#[derive(Default)]
+struct Operations {
+    now: Vec<Op>,
+    /// What waits for the control groups.
+    late: Vec<Op>,
+    shown: Vec<Shown>,
+    devpts: Option<OwnedFd>,
+}
+
 /// The mounts in order: the specification's, with /dev's nodes after its tmpfs, our own devpts in
-/// place of the listed one, and the files that gamut writes last.
+/// place of the listed one, and the files that gamut writes last. Control groups, and what comes
+/// on top of them, wait until those are there.
 fn operations(
     plan: &LaunchPlan,
     userns: bool,
     maps: Option<&idmap::Maps>,
     hierarchies: &Hierarchies,
-) -> Result<(Vec<Op>, Option<OwnedFd>), StartError> {
+) -> Result<Operations, StartError> {
     let linux_devices = plan
         .spec
         .linux()
         .as_ref()
         .and_then(|l| l.devices().as_deref())
         .unwrap_or_default();
-    let mut ops = Vec::new();
-    let mut devpts = None;
+    let mut operations = Operations::default();
+    let mut below_cgroups = None;
     for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
         let destination = mount.destination().as_path();
+        let late = below_cgroups.is_some_and(|above| destination.starts_with(above));
+        let ops = if late {
+            &mut operations.late
+        } else {
+            &mut operations.now
+        };
         match mount.typ().as_deref() {
-            Some("cgroup") => ops.extend(super::cgroupfs::operations(plan, mount, hierarchies)?),
+            Some("cgroup") => {
+                let view = super::cgroupfs::view(plan, mount, hierarchies)?;
+                ops.extend(view.directory);
+                for (op, shown) in view.groups {
+                    operations.late.push(op);
+                    operations.shown.push(shown);
+                }
+                below_cgroups = Some(destination);
+            }
             Some("devpts") if destination == Path::new("/dev/pts") => {
                 let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
                 let made = mounts::devpts(root_uid, tty_gid)
@@ -284,19 +310,19 @@ fn operations(
                     target: c"/dev/pts".to_owned(),
                     kind: Kind::Directory,
                 });
-                devpts = Some(made);
+                operations.devpts = Some(made);
             }
             _ => ops.push(mounts::prepare(mount)?),
         }
         if destination == Path::new("/dev") {
-            ops.push(devices::devices(
+            operations.now.push(devices::devices(
                 linux_devices,
                 if userns { Nodes::Bind } else { Nodes::Make },
             )?);
         }
     }
-    ops.extend(super::files::write(plan)?);
-    Ok((ops, devpts))
+    operations.now.extend(super::files::write(plan)?);
+    Ok(operations)
 }
 
 pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
@@ -420,9 +446,9 @@ pub(crate) fn candidates(args: &[String], env: &[String]) -> Result<Vec<CString>
 
 /// The failed op's mount point, for messages.
 pub(crate) fn op_target(child: &Child, index: u16) -> String {
-    let text = child
-        .ops
-        .get(usize::from(index))
+    let mut ops = child.ops.iter().chain(&child.late_ops);
+    let text = ops
+        .nth(usize::from(index))
         .map_or(c"?", |op| op.target());
     CStr::to_string_lossy(text).into_owned()
 }
