@@ -8,8 +8,10 @@ use gamut_plan::host::{HostFacts, Missing};
 use gamut_plan::launch::{ExecPlan, LaunchPlan};
 use gamut_plan::{MAIN, ProcessId, Stats};
 use gamut_spec::Fault;
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup::{Cgroup, CgroupError, Hierarchies, Needs, Version};
 use crate::launch::exec::{self, Target};
@@ -22,6 +24,9 @@ pub struct Container {
     plan: LaunchPlan,
     cgroup: Cgroup,
     devpts: Option<OwnedFd>,
+    /// Its mount namespace, where nobody can be waiting for one of its mounts to go: unmounting
+    /// all of them takes time that the end of its first process need not wait for.
+    mounts: Option<OwnedFd>,
     processes: BTreeMap<ProcessId, Process>,
     next: ProcessId,
     warnings: Vec<String>,
@@ -109,6 +114,20 @@ pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
         Some(resources) => Needs::of(resources),
         None => Needs::standard(),
     }
+}
+
+/// The mount namespace of a workload that has nothing of the host's in it.
+fn own_mounts(plan: &LaunchPlan, pid: Pid) -> Option<OwnedFd> {
+    let linux = plan.spec.linux().as_ref()?;
+    let listed = linux.namespaces().as_deref().unwrap_or_default();
+    let own = |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::Mount && n.path().is_none();
+    let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
+    let bound = |m: &Mount| m.typ().as_deref() == Some("bind");
+    if !listed.iter().any(own) || mounts.iter().any(bound) {
+        return None;
+    }
+    let path = format!("/proc/{}/ns/mnt", pid.as_raw_nonzero());
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// The control group of a start. On v1 it is five directories or more, which are made while the
@@ -209,6 +228,7 @@ impl Cell for Container {
             plan: plan.clone(),
             cgroup,
             devpts: prepared.devpts,
+            mounts: own_mounts(plan, main.started.pid),
             processes: BTreeMap::from([(MAIN, main)]),
             next: MAIN + 1,
             warnings,
@@ -313,6 +333,7 @@ impl Cell for Container {
 
     fn destroy(&mut self) -> Result<(), CellError> {
         // Frozen processes die when they are thawed.
+        drop(self.mounts.take());
         let _ = self.cgroup.kill_all();
         let _ = self.cgroup.thaw();
         // The main process last: as the first of its pid namespace it does not end before every

@@ -11,6 +11,7 @@ use gamut_plan::launch::{ExecPlan, RootPlan};
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
 pub use gamut_plan::wire::{Attached, Starter};
 use gamut_spec::{Fault, Kind};
+use gamut_store::snapshot::RootAttributes;
 use gamut_sys::process;
 use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
@@ -244,12 +245,14 @@ impl Client {
         self.send(&Request::Prepare, &[])
     }
 
-    /// Has a keeper without work mount the root of the workload that is about to come.
+    /// Has a keeper without work make and mount the root of the container that is about to come.
+    /// What fails there fails the launch.
     ///
     /// # Errors
     /// The keeper is gone.
-    pub fn mount(&self, root: RootPlan) -> Result<(), ClientError> {
-        self.send(&Request::Mount(root), &[])
+    pub fn make_root(&self, plan: RootPlan, root: RootAttributes) -> Result<(), ClientError> {
+        let attributes = (root.mode, root.uid, root.gid);
+        self.send(&Request::Root { plan, attributes }, &[])
     }
 
     /// Output comes to [`Self::event`] from now on, and ends with [`Reply::Exited`].

@@ -1,7 +1,8 @@
 //! Making a container: request → image → lease → drawing → record. Nothing runs yet.
 //!
 //! The row comes first, then the directory, then the plan: a directory without a row is a
-//! leftover that the next repair removes, and a row without a plan was cut short.
+//! leftover that the next repair removes, and a row without a plan was cut short. A directory that
+//! a keeper makes ahead is pinned by it until there is a row.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use gamut_spec::digest::Digest;
 use gamut_spec::image::ImageConfig;
 use gamut_store::db;
 use gamut_store::layer::LayerRecord;
-use gamut_store::snapshot::Snapshotter;
+use gamut_store::snapshot::{self, RootAttributes};
 
 use crate::client::Client;
 use crate::device::{self, stat};
@@ -67,8 +68,9 @@ impl Engine {
         network::check(&request.network)?;
         let level = level(self, request)?;
         let id = names::container_id();
+        let root = self.root(request, source, options, level, &id)?;
         let name = self.insert(request, source, &id, level)?;
-        let made = self.furnish(request, source, options, level, &id, &name);
+        let made = self.furnish(request, source, options, level, &id, &name, root);
         if made.is_err() {
             self.forget(&id);
         }
@@ -135,6 +137,38 @@ impl Engine {
         }
     }
 
+    /// Draws the root. The keeper that is to start the container makes it, beginning now, before
+    /// there is a row: it keeps others from taking it for a leftover, and takes it away again if
+    /// it comes to nothing.
+    fn root(
+        &self,
+        request: &RunRequest,
+        source: &Source,
+        options: CreateOptions<'_>,
+        level: Level,
+        id: &str,
+    ) -> Result<Root, EngineError> {
+        let drawn = self.store.snapshots().draw(id, &source.layers);
+        let (mount, attributes) = drawn.map_err(gamut_store::StoreError::from)?;
+        let plan = RootPlan {
+            lower: mount.lower,
+            upper: mount.upper,
+            work: mount.work,
+            durability: match request.after_exit {
+                AfterExit::Remove => Durability::Volatile,
+                AfterExit::Keep => Durability::Durable,
+            },
+        };
+        let keeper = options
+            .keeper
+            .filter(|_| level == Level::Container && request.namespaces.user.is_none());
+        match keeper.map(|keeper| keeper.make_root(plan.clone(), attributes)) {
+            Some(Ok(())) => Ok(Root::ByKeeper(plan)),
+            // One that is gone is noticed when it is to start the container.
+            Some(Err(_)) | None => Ok(Root::ByUs(plan, attributes)),
+        }
+    }
+
     /// Everything that a recorded container needs besides its row.
     fn furnish(
         &mut self,
@@ -144,28 +178,17 @@ impl Engine {
         level: Level,
         id: &str,
         name: &str,
+        root: Root,
     ) -> Result<Created, EngineError> {
         let (network_plan, addresses) = self.network_of(request, source, id)?;
-        let mounted = self
-            .store
-            .snapshots()
-            .prepare(id, &source.layers)
-            .map_err(gamut_store::StoreError::from)?;
-        let root = RootPlan {
-            lower: mounted.lower,
-            upper: mounted.upper,
-            work: mounted.work,
-            durability: match request.after_exit {
-                AfterExit::Remove => Durability::Volatile,
-                AfterExit::Keep => Durability::Durable,
-            },
+        let root = match root {
+            Root::ByKeeper(plan) => plan,
+            Root::ByUs(plan, attributes) => {
+                snapshot::make(&self.dirs.container(id).directory, attributes)
+                    .map_err(gamut_store::StoreError::from)?;
+                plan
+            }
         };
-        if let (Some(keeper), Level::Container, None) =
-            (options.keeper, level, &request.namespaces.user)
-        {
-            // One that is gone is noticed when it is to start the container.
-            let _ = keeper.mount(root.clone());
-        }
         let dirs = self.dirs.container(id);
         let volumes = self.volumes(request, source, id)?;
         let other = self.network_owner(&network_plan)?;
@@ -280,6 +303,12 @@ impl Engine {
         let _ = self.store.remove_container_directory(id);
         let _ = std::fs::remove_dir_all(self.dirs.container(id).anonymous_volumes());
     }
+}
+
+/// Who makes a drawn root.
+enum Root {
+    ByKeeper(RootPlan),
+    ByUs(RootPlan, RootAttributes),
 }
 
 fn labels(

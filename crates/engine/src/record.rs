@@ -135,12 +135,10 @@ pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), Record
         Removal::OnExit => container.run(),
     };
     let path = place.join(PLAN);
-    if plan.removal == Removal::OnExit {
-        make_private(place).map_err(|source| RecordError::Write {
-            path: path.clone(),
-            source,
-        })?;
-    }
+    make_private(place).map_err(|source| RecordError::Write {
+        path: path.clone(),
+        source,
+    })?;
     replace(&path, plan)
 }
 

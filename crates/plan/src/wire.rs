@@ -41,8 +41,12 @@ pub enum Request {
     },
     /// A workload with a network namespace of its own is about to come: make it meanwhile.
     Prepare,
-    /// One with this root is about to come: mount it meanwhile.
-    Mount(RootPlan),
+    /// One with this root is about to come: make the writable layer, and mount it, meanwhile. Until
+    /// the launch it goes with this connection. The root directory's mode, user and group.
+    Root {
+        plan: RootPlan,
+        attributes: (u32, u32, u32),
+    },
     /// From now on send output here, and take input if `stdin`.
     Attach(Attached),
     Resize {

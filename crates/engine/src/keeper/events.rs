@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use gamut_plan::cell::Cell;
-use gamut_plan::launch::{LaunchPlan, RootPlan};
+use gamut_plan::launch::LaunchPlan;
 use gamut_plan::wire::Mark;
 use gamut_plan::{ProcessId, Status};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -17,6 +17,7 @@ use super::exit::Leaving;
 use super::launch::Cells;
 use super::log::Log;
 use super::network::{Ahead, Ports};
+use super::root::RootAhead;
 use super::streams::Streams;
 use crate::dirs::Container;
 
@@ -128,8 +129,7 @@ pub(super) struct Keeper {
     pub(super) stopping: Stopping,
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
-    /// A root that was mounted ahead.
-    pub(super) root: Option<(RootPlan, OwnedFd)>,
+    pub(super) root: Option<RootAhead>,
     pub(super) done: bool,
     /// Room for a packet.
     pub(super) packet: Vec<u8>,

@@ -131,6 +131,10 @@ impl Keeper {
             .map_err(|e| call_failed("make the control socket", e))?;
         resolve_joins(plan, dirs)?;
         self.mark("keeper: ports, pipes and socket are there");
+        let root = match self.root.take() {
+            Some(ahead) => ahead.take(&plan.root)?,
+            None => None,
+        };
         let id = plan.id.clone();
         let network = plan.network.clone();
         let mut connector = Connector {
@@ -139,10 +143,7 @@ impl Keeper {
             ports: &mut ports,
             trace: &mut self.trace,
             ahead: self.ahead.take(),
-            root: self
-                .root
-                .take()
-                .and_then(|(of, root)| (of == plan.root).then_some(root)),
+            root,
         };
         let mut cell = (self.cells)(plan, fds, &mut connector)?;
         self.mark("keeper: the program runs");

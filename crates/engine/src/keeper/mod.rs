@@ -15,6 +15,7 @@ mod log;
 mod network;
 mod output;
 mod requests;
+mod root;
 mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};

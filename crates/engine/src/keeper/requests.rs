@@ -11,6 +11,7 @@ use rustix::termios::Winsize;
 
 use super::events::{Keeper, Source, Workload, now_ns};
 use super::network::Ahead;
+use super::root::RootAhead;
 use crate::record;
 
 impl Keeper {
@@ -36,9 +37,9 @@ impl Keeper {
                 gamut_container::ahead::look();
                 let _ = record::boot_id();
             }
-            Request::Mount(root) => {
-                self.root = gamut_container::ahead::mount(&root).map(|tree| (root, tree));
-                self.mark("keeper: root mounted ahead");
+            Request::Root { plan, attributes } => {
+                self.root = Some(RootAhead::make(plan, attributes));
+                self.mark("keeper: root made and mounted ahead");
             }
             Request::Attach(attached) => {
                 if let Some(connection) = self.connections.get_mut(&id) {

@@ -20,10 +20,11 @@ use std::path::PathBuf;
 
 use gamut_spec::{Fault, Kind};
 
-pub use overlay::Overlay;
+pub use overlay::{Fresh, Overlay, make};
 pub(crate) use overlay::{BASE, MOUNT_POINTS, check as check_id};
 
 pub use crate::tree::Usage;
+pub use crate::unpack::RootAttributes;
 
 use crate::file_error::FileError;
 use crate::layer::LayerRecord;

@@ -1,17 +1,17 @@
 //! Roots as overlayfs over plain directories: `containers/<id>/{upper,work}` above
 //! `layers/*/fs`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use super::{OverlayMount, SnapshotError, Snapshotter, Usage};
 use crate::file_error::FileError;
 use crate::layer::{LayerRecord, TREE};
-use crate::pin;
+use crate::pin::{self, Pin};
 use crate::tree;
 use crate::unpack::RootAttributes;
 
@@ -52,7 +52,14 @@ impl Overlay {
         Self { layers, containers }
     }
 
-    fn describe(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
+    /// How the root of container `id` will be mounted, and what its root directory is: what
+    /// [`make`] needs. Touches nothing.
+    pub fn draw(
+        &self,
+        id: &str,
+        layers: &[LayerRecord],
+    ) -> Result<(OverlayMount, RootAttributes), SnapshotError> {
+        check(id)?;
         if layers.len() >= LOWER_LIMIT {
             return Err(SnapshotError::TooManyLayers {
                 count: layers.len(),
@@ -64,24 +71,73 @@ impl Overlay {
             .collect();
         lower.push(self.layers.join(BASE).join(TREE));
         let container = self.containers.join(id);
-        Ok(OverlayMount {
+        let mount = OverlayMount {
             lower,
             upper: container.join("upper"),
             work: container.join("work"),
-        })
+        };
+        let root = visible(layers).find_map(|layer| layer.root).unwrap_or(ROOT);
+        Ok((mount, root))
     }
+}
 
-    /// The container's directory, made if it is not there: others keep files in it too.
-    fn container(&self, id: &str, path: &Path) -> Result<OwnedFd, SnapshotError> {
-        let containers = pin::open_directory(&self.containers)?;
+/// A root that was just made. While this lives, nobody takes it for a leftover.
+#[derive(Debug)]
+pub struct Fresh {
+    _pin: Pin,
+}
+
+/// Makes the directories of a root, which are `upper` and `work` in the container's own. That one
+/// may be there: others keep files in it too. On failure nothing is left behind.
+pub fn make(container: &Path, root: RootAttributes) -> Result<Fresh, SnapshotError> {
+    let id = container.file_name().unwrap_or_default();
+    let containers = pin::open_directory(container.parent().unwrap_or(Path::new("/")))?;
+    let pin = loop {
         match rustix::fs::mkdirat(&containers, id, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(FileError::at("make the directory", path)(errno).into()),
+            Err(errno) => return Err(FileError::at("make the directory", container)(errno).into()),
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&containers, id, flags, Mode::empty())
-            .map_err(FileError::at("open", path))?)
+        // A repair may have come between: then there is none of that name.
+        if let Some(pin) =
+            Pin::shared(containers.as_fd(), id).map_err(FileError::at("open", container))?
+        {
+            break pin;
+        }
+    };
+    let upper = container.join("upper");
+    let failed = |action| FileError::at(action, &upper);
+    match rustix::fs::mkdirat(pin.as_fd(), "upper", Mode::RWXU) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            let id = id.to_string_lossy().into_owned();
+            return Err(SnapshotError::Exists(id));
+        }
+        Err(errno) => return Err(failed("make the directory")(errno).into()),
     }
+    // The root directory of the mount is the upper one, with its owner and mode.
+    let made = rustix::fs::mkdirat(pin.as_fd(), "work", Mode::RWXU)
+        .and_then(|()| set_root(pin.as_fd(), root));
+    match made {
+        Ok(()) => Ok(Fresh { _pin: pin }),
+        Err(errno) => {
+            let _ = remove_parts(pin.as_fd(), containers.as_fd(), container);
+            let _ = rustix::fs::unlinkat(&containers, id, AtFlags::REMOVEDIR);
+            Err(failed("prepare")(errno).into())
+        }
+    }
+}
+
+/// `work` last: while it is there, the root can still be found and removed again.
+fn remove_parts(
+    container: BorrowedFd<'_>,
+    trash: BorrowedFd<'_>,
+    path: &Path,
+) -> Result<(), FileError> {
+    for part in ["upper", "work"] {
+        tree::remove(container, part.as_ref(), trash)
+            .map_err(FileError::at("remove", &path.join(part)))?;
+    }
+    Ok(())
 }
 
 /// From the top layer down to the first that hides everything below it.
@@ -95,29 +151,13 @@ fn visible(layers: &[LayerRecord]) -> impl Iterator<Item = &LayerRecord> {
 
 impl Snapshotter for Overlay {
     fn prepare(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
-        check(id)?;
-        let mount = self.describe(id, layers)?;
-        let container = self.container(id, &self.containers.join(id))?;
-        let failed = |action| FileError::at(action, &mount.upper);
-        match rustix::fs::mkdirat(&container, "upper", Mode::RWXU) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return Err(SnapshotError::Exists(id.to_owned())),
-            Err(errno) => return Err(failed("make the directory")(errno).into()),
-        }
-        // The root directory of the mount is the upper one, with its owner and mode.
-        let root = visible(layers).find_map(|layer| layer.root).unwrap_or(ROOT);
-        let made = rustix::fs::mkdirat(&container, "work", Mode::RWXU)
-            .and_then(|()| set_root(&container, root));
-        if let Err(errno) = made {
-            let _ = self.remove(id);
-            return Err(failed("prepare")(errno).into());
-        }
+        let (mount, root) = self.draw(id, layers)?;
+        make(&self.containers.join(id), root)?;
         Ok(mount)
     }
 
     fn open(&self, id: &str, layers: &[LayerRecord]) -> Result<OverlayMount, SnapshotError> {
-        check(id)?;
-        let mount = self.describe(id, layers)?;
+        let (mount, _) = self.draw(id, layers)?;
         match rustix::fs::stat(&mount.work) {
             Ok(_) => Ok(mount),
             Err(Errno::NOENT) => Err(SnapshotError::NotFound(id.to_owned())),
@@ -133,11 +173,7 @@ impl Snapshotter for Overlay {
             Err(error) if error.errno == Errno::NOENT => return Ok(()),
             other => other?,
         };
-        // `work` last: while it is there, the root can still be found and removed again.
-        for part in ["upper", "work"] {
-            tree::remove(container.as_fd(), part.as_ref(), containers.as_fd())
-                .map_err(FileError::at("remove", &path.join(part)))?;
-        }
+        remove_parts(container.as_fd(), containers.as_fd(), &path)?;
         match rustix::fs::unlinkat(&containers, id, AtFlags::REMOVEDIR) {
             // Somebody else keeps files there.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
@@ -178,7 +214,7 @@ impl Snapshotter for Overlay {
     }
 }
 
-fn set_root(container: &OwnedFd, root: RootAttributes) -> Result<(), Errno> {
+fn set_root(container: BorrowedFd<'_>, root: RootAttributes) -> Result<(), Errno> {
     if (root.uid, root.gid) != (ROOT.uid, ROOT.gid) {
         let (uid, gid) = (Uid::from_raw(root.uid), Gid::from_raw(root.gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
