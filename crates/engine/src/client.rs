@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use gamut_plan::Stats;
+use gamut_plan::{Stats, Status};
 use gamut_plan::cell::{CellError, Exit, Limits, StartError};
 use gamut_plan::launch::{ExecPlan, RootPlan};
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
@@ -271,7 +271,8 @@ impl Client {
         self.send(&Request::ClearAway, &[])
     }
 
-    /// Has the container's plan carried out.
+    /// Has the container's plan carried out, and hands over its lock. `before` is what its status was
+    /// before the start was recorded.
     ///
     /// # Errors
     /// [`ClientError::Start`] with what failed.
@@ -280,6 +281,8 @@ impl Client {
         dirs: &Dirs,
         id: &str,
         client: Starter,
+        lock: OwnedFd,
+        before: Status,
     ) -> Result<Started, ClientError> {
         let (root, run_root) = (dirs.root.clone(), dirs.run_root.clone());
         self.send(
@@ -288,9 +291,12 @@ impl Client {
                 run_root,
                 id: id.to_owned(),
                 client,
+                before: Box::new(before),
             },
-            &[],
+            &[lock.as_fd()],
         )?;
+        // Its life is the keeper's now, not this process's.
+        drop(lock);
         match self.answer()?.0 {
             Reply::Started {
                 pid,

@@ -1,10 +1,14 @@
 //! Starting what has been made, and the few other things that are done to a container by name.
 
-use gamut_plan::Status;
+use std::os::fd::OwnedFd;
+
 use gamut_plan::cell::{Exit, StartError};
+use gamut_plan::{Phase, Status};
+use gamut_spec::Fault;
 use gamut_store::db;
 
 use crate::client::{Client, ClientError, Started, Starter};
+use crate::dirs::Container;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::record;
@@ -44,7 +48,7 @@ impl Engine {
         for row in self.store.db().containers()? {
             let status = self.settle(&row)?;
             // `--rm`, and its end was never seen by anybody who could remove it.
-            let ended = !status.is_live() && status.phase != gamut_plan::Phase::Created;
+            let ended = !status.is_live() && status.phase != Phase::Created;
             if row.auto_remove && (ended || self.is_of_an_earlier_boot(&row)) {
                 match self.remove(&row.id, Force::No) {
                     Ok(_) => continue,
@@ -77,9 +81,12 @@ impl Engine {
         keeper: &mut Client,
         client: Starter,
     ) -> Result<Started, ClientError> {
-        keeper.launch(&self.dirs, id, client).map_err(|error| match error {
+        let dirs = self.dirs.container(id);
+        let (lock, before) = record_start(&dirs)?;
+        let launched = keeper.launch(&self.dirs, id, client, lock, before);
+        launched.map_err(|error| match error {
             ClientError::Start(StartError::Step { step, reason, hint }) => {
-                let plan = record::read_plan(&self.dirs.container(id)).ok();
+                let plan = record::read_plan(&dirs).ok();
                 let lack = plan.and_then(|plan| crate::cells::lack(plan.level, self.host()));
                 let hint = lack.or(hint);
                 StartError::Step { step, reason, hint }.into()
@@ -137,6 +144,38 @@ impl Engine {
             signal: None,
         })
     }
+}
+
+/// Takes the container's lock and records that it is being started: state is written before the
+/// act. Gives the status before that, too.
+fn record_start(dirs: &Container) -> Result<(OwnedFd, Status), ClientError> {
+    let failed = |step: &str, error: record::RecordError| {
+        ClientError::Start(StartError::Step {
+            step: step.into(),
+            reason: error.to_string(),
+            hint: error.hint(),
+        })
+    };
+    let lock = record::try_lock(dirs).map_err(|e| failed("lock the container", e))?;
+    let Some(lock) = lock else {
+        let name = record::read_plan(dirs).map(|plan| plan.name);
+        return Err(ClientError::Start(StartError::Conflict {
+            message: format!(
+                "the container {} is running already",
+                name.unwrap_or_default()
+            ),
+            hint: None,
+        }));
+    };
+    let before = record::read_status(dirs).unwrap_or_default();
+    let starting = Status {
+        phase: Phase::Starting,
+        boot_id: record::boot_id().to_owned(),
+        restarts: before.restarts,
+        ..Status::default()
+    };
+    record::write_status(dirs, &starting).map_err(|e| failed("record the start", e))?;
+    Ok((lock, before))
 }
 
 pub(crate) fn error_is_not_found(error: &EngineError) -> bool {

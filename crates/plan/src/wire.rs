@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{CellError, Exit, Limits, StartError};
 use crate::launch::{ExecPlan, RootPlan};
+use crate::Status;
 use crate::stats::Stats;
 
 /// The longest packet.
@@ -33,11 +34,14 @@ pub mod stream {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Carry out `plan.json` of the container's directory. Only on the keeper's first connection.
+    /// Carries the container's lock as a descriptor; the start is recorded.
     Launch {
         root: PathBuf,
         run_root: PathBuf,
         id: String,
         client: Starter,
+        /// What the container's status was.
+        before: Box<Status>,
     },
     /// A workload with a network namespace of its own is about to come: make it meanwhile.
     Prepare,

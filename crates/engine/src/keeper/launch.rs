@@ -1,8 +1,8 @@
-//! Carrying out a plan: lock, record, hold, start, say so. State is written before the act it
-//! describes, and what a failed start made is taken back in the opposite order.
+//! Carrying out a plan: hold, start, record, say so. Who asks for it holds the container's lock, has
+//! recorded the start, and hands the lock over. State is written before the act it describes, and
+//! what a failed start made is taken back in the opposite order.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use gamut_plan::cell::{Cell, CellFds, Connect, StartError};
 use gamut_plan::launch::{LaunchPlan, Removal, Trace};
@@ -17,7 +17,7 @@ use super::events::{Keeper, Source, Workload};
 use super::log::Log;
 use super::network::{Connector, Ports};
 use super::streams::Streams;
-use crate::dirs::{Container, Dirs};
+use crate::dirs::Container;
 use crate::record;
 
 /// What starts a plan at its level.
@@ -41,17 +41,23 @@ fn call_failed(step: &str, error: impl Into<std::io::Error>) -> StartError {
 
 impl Keeper {
     /// Answers [`Reply::Started`] or [`Reply::StartFailed`].
-    pub(super) fn launch(&mut self, client: u32, root: &Path, run_root: &Path, id: &str) {
-        if self.workload.is_some() {
+    pub(super) fn launch(
+        &mut self,
+        client: u32,
+        dirs: &Container,
+        before: Status,
+        lock: Option<OwnedFd>,
+    ) {
+        let Some(lock) = lock.filter(|_| self.workload.is_none()) else {
+            let reason = "this keeper has a workload, or was not given the container's lock";
             return self.reply(
                 client,
                 &Reply::Refused {
-                    reason: "this keeper has a workload".into(),
+                    reason: reason.into(),
                 },
             );
-        }
-        let dirs = Dirs::new(root, run_root).container(id);
-        match self.try_launch(&dirs) {
+        };
+        match self.try_launch(dirs, before, lock) {
             Ok(workload) => {
                 let status = &workload.status;
                 let trace = if workload.plan.trace == Trace::On {
@@ -73,14 +79,16 @@ impl Keeper {
         }
     }
 
-    fn try_launch(&mut self, dirs: &Container) -> Result<Workload, StartError> {
-        let mut plan = record::read_plan(dirs).map_err(|e| failed("read the plan", &e))?;
-        let lock = record::try_lock(dirs).map_err(|e| failed("lock the container", &e))?;
-        let lock = lock.ok_or_else(|| StartError::Conflict {
-            message: format!("the container {} is running already", plan.name),
-            hint: None,
+    fn try_launch(
+        &mut self,
+        dirs: &Container,
+        before: Status,
+        lock: OwnedFd,
+    ) -> Result<Workload, StartError> {
+        let mut plan = record::read_plan(dirs).map_err(|e| {
+            let _ = record::write_status(dirs, &before);
+            failed("read the plan", &e)
         })?;
-        let before = record::read_status(dirs).unwrap_or_default();
         let mut status = Status {
             phase: Phase::Starting,
             keeper_pid: rustix::process::getpid().as_raw_nonzero().get(),
@@ -88,8 +96,7 @@ impl Keeper {
             restarts: before.restarts,
             ..Status::default()
         };
-        record::write_status(dirs, &status).map_err(|e| failed("record the start", &e))?;
-        self.mark("keeper: plan read, start recorded");
+        self.mark("keeper: plan read");
         match self.start_cell(&mut plan, dirs, lock, &mut status) {
             Ok(workload) => Ok(workload),
             Err(error) => {

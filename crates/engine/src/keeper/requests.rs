@@ -12,6 +12,7 @@ use rustix::termios::Winsize;
 use super::events::{Keeper, Source, Workload, now_ns};
 use super::network::Ahead;
 use super::root::RootAhead;
+use crate::dirs::Dirs;
 use crate::record;
 
 impl Keeper {
@@ -22,6 +23,7 @@ impl Keeper {
                 run_root,
                 id: container,
                 client,
+                before,
             } => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.removes = client.removes;
@@ -29,7 +31,8 @@ impl Keeper {
                         connection.attach(attached);
                     }
                 }
-                self.launch(id, &root, &run_root, &container);
+                let dirs = Dirs::new(root, run_root).container(&container);
+                self.launch(id, &dirs, *before, descriptors.into_iter().next());
             }
             Request::Prepare => {
                 self.ahead = Ahead::make();
