@@ -19,9 +19,7 @@ pub fn look() {
 
 /// What [`look`] has seen, once; else what is there now.
 pub(crate) fn hierarchies() -> Result<Hierarchies, CgroupError> {
-    HIERARCHIES
-        .take()
-        .map_or_else(Hierarchies::discover, Ok)
+    HIERARCHIES.take().map_or_else(Hierarchies::discover, Ok)
 }
 
 /// Mounts a root, as a start without a user namespace of its own would. `None`: that start will

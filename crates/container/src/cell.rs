@@ -167,10 +167,8 @@ impl<'a> Group<'a> {
             let needs = needs(self.plan);
             let made = match Cgroup::create(self.hierarchies, &path, &needs) {
                 // Left over by a keeper that was killed: this start holds the container's lock.
-                Err(CgroupError::Exists { .. }) => {
-                    remove_stale(self.hierarchies, &path)
-                        .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs))
-                }
+                Err(CgroupError::Exists { .. }) => remove_stale(self.hierarchies, &path)
+                    .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs)),
                 other => other,
             };
             let cgroup = self.made.0.insert(made.map_err(|e| cgroup_failed(&e))?);

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use gamut_plan::{Stats, Status};
 use gamut_plan::cell::{CellError, Exit, Limits, StartError};
 use gamut_plan::launch::{ExecPlan, RootPlan};
-use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
 pub use gamut_plan::wire::{Attached, Starter};
+use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
+use gamut_plan::{Stats, Status};
 use gamut_spec::{Fault, Kind};
 use gamut_store::snapshot::RootAttributes;
-use gamut_sys::process;
+use gamut_sys::fork;
 use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -127,9 +127,9 @@ impl Client {
     pub fn fork_keeper() -> Result<Forked, ClientError> {
         let failed = |errno: Errno| ClientError::Spawn(errno.into());
         let (ours, theirs) = gamut_sys::socket::pair().map_err(failed)?;
-        match process::fork().map_err(failed)? {
-            process::Forked::Parent => Ok(Forked::Client(Client::new(ours))),
-            process::Forked::Child => {
+        match fork::fork().map_err(failed)? {
+            fork::Forked::Parent => Ok(Forked::Client(Client::new(ours))),
+            fork::Forked::Child => {
                 drop(ours);
                 rustix::stdio::dup2_stdin(theirs).map_err(failed)?;
                 Ok(Forked::Keeper)

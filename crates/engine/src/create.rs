@@ -68,9 +68,16 @@ impl Engine {
         network::check(&request.network)?;
         let level = level(self, request)?;
         let id = names::container_id();
-        let root = self.root(request, source, options, level, &id)?;
-        let name = self.insert(request, source, &id, level)?;
-        let made = self.furnish(request, source, options, level, &id, &name, root);
+        let making = Making {
+            request,
+            source,
+            options,
+            level,
+            id: &id,
+        };
+        let root = self.root(&making)?;
+        let name = self.insert(&making)?;
+        let made = self.furnish(&making, &name, root);
         if made.is_err() {
             self.forget(&id);
         }
@@ -93,13 +100,14 @@ impl Engine {
         Ok(created)
     }
 
-    fn insert(
-        &mut self,
-        request: &RunRequest,
-        source: &Source,
-        id: &str,
-        level: Level,
-    ) -> Result<String, EngineError> {
+    fn insert(&mut self, making: &Making<'_>) -> Result<String, EngineError> {
+        let Making {
+            request,
+            source,
+            level,
+            id,
+            ..
+        } = *making;
         if let Some(name) = &request.name
             && !names::is_container_name(name)
         {
@@ -140,14 +148,13 @@ impl Engine {
     /// Draws the root. The keeper that is to start the container makes it, beginning now, before
     /// there is a row: it keeps others from taking it for a leftover, and takes it away again if
     /// it comes to nothing.
-    fn root(
-        &self,
-        request: &RunRequest,
-        source: &Source,
-        options: CreateOptions<'_>,
-        level: Level,
-        id: &str,
-    ) -> Result<Root, EngineError> {
+    fn root(&self, making: &Making<'_>) -> Result<Root, EngineError> {
+        let Making {
+            request,
+            source,
+            id,
+            ..
+        } = *making;
         let drawn = self.store.snapshots().draw(id, &source.layers);
         let (mount, attributes) = drawn.map_err(gamut_store::StoreError::from)?;
         let plan = RootPlan {
@@ -159,9 +166,8 @@ impl Engine {
                 AfterExit::Keep => Durability::Durable,
             },
         };
-        let keeper = options
-            .keeper
-            .filter(|_| level == Level::Container && request.namespaces.user.is_none());
+        let simple = making.level == Level::Container && request.namespaces.user.is_none();
+        let keeper = making.options.keeper.filter(|_| simple);
         match keeper.map(|keeper| keeper.make_root(plan.clone(), attributes)) {
             Some(Ok(())) => Ok(Root::ByKeeper(plan)),
             // One that is gone is noticed when it is to start the container.
@@ -172,14 +178,17 @@ impl Engine {
     /// Everything that a recorded container needs besides its row.
     fn furnish(
         &mut self,
-        request: &RunRequest,
-        source: &Source,
-        options: CreateOptions<'_>,
-        level: Level,
-        id: &str,
+        making: &Making<'_>,
         name: &str,
         root: Root,
     ) -> Result<Created, EngineError> {
+        let Making {
+            request,
+            source,
+            options,
+            level,
+            id,
+        } = *making;
         let (network_plan, addresses) = self.network_of(request, source, id)?;
         let root = match root {
             Root::ByKeeper(plan) => plan,
@@ -305,6 +314,15 @@ impl Engine {
     }
 }
 
+/// A container that is being made.
+struct Making<'a> {
+    request: &'a RunRequest,
+    source: &'a Source,
+    options: CreateOptions<'a>,
+    level: Level,
+    id: &'a str,
+}
+
 /// Who makes a drawn root.
 enum Root {
     ByKeeper(RootPlan),
@@ -392,9 +410,7 @@ impl Engine {
         let mut anonymous = 0;
         let mut next = |target: &Path| -> Result<PathBuf, EngineError> {
             anonymous += 1;
-            let path = dirs
-                .anonymous_volumes()
-                .join(format!("{anonymous}/_data"));
+            let path = dirs.anonymous_volumes().join(format!("{anonymous}/_data"));
             crate::volume::make(&path, &layers, target)?;
             Ok(path)
         };

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Status;
 use crate::cell::{CellError, Exit, Limits, StartError};
 use crate::launch::{ExecPlan, RootPlan};
-use crate::Status;
 use crate::stats::Stats;
 
 /// The longest packet.

@@ -4,6 +4,7 @@
 //! none, or where several calls must be made in one order to be safe.
 
 pub mod bpf;
+pub mod fork;
 pub mod mount;
 pub mod netlink;
 pub mod process;

@@ -7,6 +7,7 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::fork::begin_elsewhere;
 use crate::mount::last_errno;
 
 /// Namespaces to create, `CLONE_NEW*` of clone(2).
@@ -90,80 +91,6 @@ pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<
             Ok(Side::Parent { child, pidfd })
         }
     }
-}
-
-/// Which side of a [`fork`] the caller is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forked {
-    Parent,
-    Child,
-}
-
-/// Makes a copy of this process, which goes on from here too; fork(2).
-///
-/// # Errors
-/// `EBUSY`: this process has several threads, of which the copy would have one; `EAGAIN`, `ENOMEM`.
-pub fn fork() -> Result<Forked, Errno> {
-    // A directory for each thread, beside `.` and `..` (proc_pid_task(5)).
-    if rustix::fs::stat(c"/proc/self/task")?.st_nlink != 3 {
-        return Err(Errno::BUSY);
-    }
-    // SAFETY: what makes fork unsafe is locks that other threads hold in the copied memory; there
-    // is one thread, which was counted just now and is here, so it has started no other since.
-    match unsafe { libc::fork() } {
-        -1 => Err(last_errno()),
-        0 => Ok(Forked::Child),
-        child => {
-            Pid::from_raw(child).map(begin_elsewhere);
-            Ok(Forked::Parent)
-        }
-    }
-}
-
-/// Has a new process begin on another processor than this one, where its parent is busy. Most
-/// kernels do that by themselves; one that packs its tasks leaves the child waiting for
-/// milliseconds. Afterwards it may run wherever its parent may.
-fn begin_elsewhere(child: Pid) {
-    let Ok(cpus) = rustix::thread::sched_getaffinity(None) else {
-        return;
-    };
-    let mut others = cpus;
-    others.unset(rustix::thread::sched_getcpu());
-    if others.count() > 0 && rustix::thread::sched_setaffinity(Some(child), &others).is_ok() {
-        let _ = rustix::thread::sched_setaffinity(Some(child), &cpus);
-    }
-}
-
-unsafe extern "C" {
-    /// The first argument of this process where the kernel has put it: program_invocation_name(3).
-    static program_invocation_name: *mut libc::c_char;
-}
-
-/// Replaces the command line that others see of this process (proc_pid_cmdline(5)) by one word.
-/// From now on that word is all that `std::env::args` finds, too.
-///
-/// # Errors
-/// `E2BIG`: it is longer than the present command line; what proc(5) says.
-pub fn set_command_line(word: &CStr) -> Result<(), Errno> {
-    let present = std::fs::read("/proc/self/cmdline")
-        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    let word = word.to_bytes_with_nul();
-    let rest = present.len().checked_sub(word.len()).ok_or(Errno::TOOBIG)?;
-    // SAFETY: the C library has set this at its start, to a string that is never freed.
-    let start = unsafe { program_invocation_name };
-    let first = present.split(|byte| *byte == 0).next().unwrap_or_default();
-    // SAFETY: as above; a NUL ends it.
-    if unsafe { CStr::from_ptr(start) }.to_bytes() != first {
-        return Err(Errno::INVAL);
-    }
-    // SAFETY: the kernel lays the arguments out one behind the other in this process's own stack
-    // (execve(2)), as many bytes as `cmdline` has, from the first argument on, which `start` was
-    // compared with. Nothing in this house keeps a reference into them: `std::env::args` copies.
-    unsafe {
-        ptr::copy_nonoverlapping(word.as_ptr(), start.cast(), word.len());
-        start.add(word.len()).write_bytes(0, rest);
-    }
-    Ok(())
 }
 
 /// A NUL-terminated array of C strings, as `execve` wants it; built before the clone.

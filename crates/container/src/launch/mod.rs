@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;
 pub(crate) mod mounts;
+pub(crate) mod operations;
 pub(crate) mod overlay;
 pub(crate) mod prepare;
 pub(crate) mod privileges;
@@ -154,8 +155,7 @@ fn accompany(
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
     let trees = cgroupfs::trees(&prepared.shown)?;
     connect.mark("keeper: cgroup made", now_ns());
-    Given::send(child, &tasks, &trees)
-        .map_err(|e| step_failed("wake the container's process", e))
+    Given::send(child, &tasks, &trees).map_err(|e| step_failed("wake the container's process", e))
 }
 
 fn network_of(pid: Pid) -> Result<OwnedFd, StartError> {

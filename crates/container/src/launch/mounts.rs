@@ -74,7 +74,10 @@ impl Op {
     ) -> Result<(), Failure> {
         match self {
             Op::Group { target } => {
-                let tree = given.next().ok_or(Errno::BADF).at_index(Step::Mount, index)?;
+                let tree = given
+                    .next()
+                    .ok_or(Errno::BADF)
+                    .at_index(Step::Mount, index)?;
                 let target = mount_target(root, target, Kind::Directory, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 
 use super::cgroupfs::Shown;
 use super::child::{Capabilities, Child, IN_ROOT, Program};
-use super::devices::{self, Nodes};
 use super::idmap;
-use super::mounts::{self, Op};
+use super::mounts::Op;
+use super::operations;
 use super::target::Kind;
 use super::users::{self, Identity};
 use crate::cgroup::Hierarchies;
@@ -142,7 +142,7 @@ pub(crate) fn prepare(
     ensure_directory(root.as_fd(), spec_process.cwd(), &identity)?;
     let tty = matches!(plan.streams.terminal, Terminal::Pty { .. });
     let own_mounts = namespaces.create & namespace::MOUNT != 0;
-    let mut operations = operations(plan, userns, maps.as_ref(), hierarchies)?;
+    let mut operations = operations::of(plan, userns, maps.as_ref(), hierarchies)?;
     let terminal = match (&operations.devpts, plan.streams.terminal) {
         (Some(devpts), Terminal::Pty { rows, columns }) => {
             Some(super::terminal::open(devpts.as_fd(), rows, columns)?)
@@ -251,78 +251,6 @@ fn ensure_directory(
         }
         Err(errno) => Err(say(errno)),
     }
-}
-
-/// What is mounted, in order.
-#[derive(Default)]
-struct Operations {
-    now: Vec<Op>,
-    /// What waits for the control groups.
-    late: Vec<Op>,
-    shown: Vec<Shown>,
-    devpts: Option<OwnedFd>,
-}
-
-/// The mounts in order: the specification's, with /dev's nodes after its tmpfs, our own devpts in
-/// place of the listed one, and the files that gamut writes last. Control groups, and what comes
-/// on top of them, wait until those are there.
-fn operations(
-    plan: &LaunchPlan,
-    userns: bool,
-    maps: Option<&idmap::Maps>,
-    hierarchies: &Hierarchies,
-) -> Result<Operations, StartError> {
-    let linux_devices = plan
-        .spec
-        .linux()
-        .as_ref()
-        .and_then(|l| l.devices().as_deref())
-        .unwrap_or_default();
-    let mut operations = Operations::default();
-    let mut below_cgroups = None;
-    for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
-        let destination = mount.destination().as_path();
-        let late = below_cgroups.is_some_and(|above| destination.starts_with(above));
-        let ops = if late {
-            &mut operations.late
-        } else {
-            &mut operations.now
-        };
-        match mount.typ().as_deref() {
-            Some("cgroup") => {
-                let view = super::cgroupfs::view(plan, mount, hierarchies)?;
-                ops.extend(view.directory);
-                for (op, shown) in view.groups {
-                    operations.late.push(op);
-                    operations.shown.push(shown);
-                }
-                below_cgroups = Some(destination);
-            }
-            Some("devpts") if destination == Path::new("/dev/pts") => {
-                let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
-                let made = mounts::devpts(root_uid, tty_gid)
-                    .map_err(|e| step_failed("mount devpts", e))?;
-                let tree = made
-                    .try_clone()
-                    .map_err(|e| step_failed("copy a descriptor", errno_of(&e)))?;
-                ops.push(Op::Attach {
-                    tree,
-                    target: c"/dev/pts".to_owned(),
-                    kind: Kind::Directory,
-                });
-                operations.devpts = Some(made);
-            }
-            _ => ops.push(mounts::prepare(mount)?),
-        }
-        if destination == Path::new("/dev") {
-            operations.now.push(devices::devices(
-                linux_devices,
-                if userns { Nodes::Bind } else { Nodes::Make },
-            )?);
-        }
-    }
-    operations.now.extend(super::files::write(plan)?);
-    Ok(operations)
 }
 
 pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
@@ -447,9 +375,7 @@ pub(crate) fn candidates(args: &[String], env: &[String]) -> Result<Vec<CString>
 /// The failed op's mount point, for messages.
 pub(crate) fn op_target(child: &Child, index: u16) -> String {
     let mut ops = child.ops.iter().chain(&child.late_ops);
-    let text = ops
-        .nth(usize::from(index))
-        .map_or(c"?", |op| op.target());
+    let text = ops.nth(usize::from(index)).map_or(c"?", |op| op.target());
     CStr::to_string_lossy(text).into_owned()
 }
 

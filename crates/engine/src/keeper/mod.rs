@@ -47,7 +47,7 @@ fn prepare() -> rustix::io::Result<OwnedFd> {
     let _ = rustix::process::setsid();
     // What `ps` and `top` show: the program was called by a descriptor's path, or is a copy.
     let _ = rustix::thread::set_name(c"gamut-keeper");
-    let _ = process::set_command_line(c"gamut-keeper");
+    let _ = gamut_sys::fork::set_command_line(c"gamut-keeper");
     process::close_inherited(3)?;
     rustix::process::chdir(c"/")?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;

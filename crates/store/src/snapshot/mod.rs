@@ -20,8 +20,8 @@ use std::path::PathBuf;
 
 use gamut_spec::{Fault, Kind};
 
-pub use overlay::{Fresh, Overlay, make};
 pub(crate) use overlay::{BASE, MOUNT_POINTS, check as check_id};
+pub use overlay::{Fresh, Overlay, make};
 
 pub use crate::tree::Usage;
 pub use crate::unpack::RootAttributes;

@@ -1,0 +1,105 @@
+//! A copy of this process that goes on by itself: fork(2), where it begins, and what it is called.
+
+use std::ffi::CStr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::mount::last_errno;
+
+/// Which side of a [`fork`] the caller is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forked {
+    Parent,
+    Child,
+}
+
+/// Makes a copy of this process, which goes on from here too; fork(2).
+///
+/// # Errors
+/// `EBUSY`: this process has several threads, of which the copy would have one; `EAGAIN`, `ENOMEM`.
+pub fn fork() -> Result<Forked, Errno> {
+    // A directory for each thread, beside `.` and `..` (proc_pid_task(5)).
+    if rustix::fs::stat(c"/proc/self/task")?.st_nlink != 3 {
+        return Err(Errno::BUSY);
+    }
+    // SAFETY: what makes fork unsafe is locks that other threads hold in the copied memory; there
+    // is one thread, which was counted just now and is here, so it has started no other since.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_errno()),
+        0 => Ok(Forked::Child),
+        child => {
+            if let Some(child) = Pid::from_raw(child) {
+                begin_elsewhere(child);
+            }
+            Ok(Forked::Parent)
+        }
+    }
+}
+
+/// Has a new process begin on another processor than this one, where its parent is busy. Most
+/// kernels do that by themselves; one that packs its tasks leaves the child waiting for
+/// milliseconds. Afterwards it may run wherever its parent may.
+pub(crate) fn begin_elsewhere(child: Pid) {
+    let Ok(cpus) = rustix::thread::sched_getaffinity(None) else {
+        return;
+    };
+    let mut others = cpus;
+    others.unset(rustix::thread::sched_getcpu());
+    if others.count() > 0 && rustix::thread::sched_setaffinity(Some(child), &others).is_ok() {
+        let _ = rustix::thread::sched_setaffinity(Some(child), &cpus);
+    }
+}
+
+unsafe extern "C" {
+    /// The first argument of this process where the kernel has put it: program_invocation_name(3).
+    static program_invocation_name: *mut libc::c_char;
+}
+
+/// Replaces the command line that others see of this process (proc_pid_cmdline(5)) by one word.
+/// From now on that word is all that `std::env::args` finds, too.
+///
+/// # Errors
+/// `E2BIG`: it is longer than the present command line; what proc(5) says.
+pub fn set_command_line(word: &CStr) -> Result<(), Errno> {
+    let present = std::fs::read("/proc/self/cmdline")
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    let word = word.to_bytes_with_nul();
+    if present.len() < word.len() {
+        return Err(Errno::TOOBIG);
+    }
+    // SAFETY: the C library has set this at its start, to a string that is never freed.
+    let start = unsafe { program_invocation_name };
+    let first = present.split(|byte| *byte == 0).next().unwrap_or_default();
+    // SAFETY: as above; a NUL ends it.
+    if unsafe { CStr::from_ptr(start) }.to_bytes() != first {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the kernel lays the arguments out one behind the other in this process's own stack
+    // (execve(2)), as many bytes as `cmdline` has, from the first argument on, which `start` was
+    // compared with. Nothing in this house keeps a reference into them: `std::env::args` copies.
+    let area = unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), present.len()) };
+    let (front, rest) = area.split_at_mut(word.len());
+    front.copy_from_slice(word);
+    rest.fill(0);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The harness runs this in a thread of its own.
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        assert_eq!(fork(), Err(Errno::BUSY));
+    }
+
+    #[test]
+    fn a_command_line_that_is_too_short_stays() {
+        let before = std::fs::read("/proc/self/cmdline").unwrap();
+        let long = std::ffi::CString::new(vec![b'x'; before.len()]).unwrap();
+        assert_eq!(set_command_line(&long), Err(Errno::TOOBIG));
+        assert_eq!(std::fs::read("/proc/self/cmdline").unwrap(), before);
+    }
+}
