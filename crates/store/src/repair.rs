@@ -44,9 +44,11 @@ pub enum Missing {
 }
 
 impl Store {
-    /// Removes the leftovers of killed processes, and reports what is missing.
+    /// Removes the leftovers of killed processes, makes directories of the store's own that somebody
+    /// removed, and reports what else is missing.
     pub fn repair(&mut self) -> Result<RepairReport, StoreError> {
         let mut report = RepairReport::default();
+        crate::store::make_directories(self.root())?;
         self.remove_temporaries(&mut report)?;
         self.remove_untrusted_layers(&mut report)?;
         self.remove_orphaned_containers(&mut report)?;

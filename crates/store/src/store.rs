@@ -235,7 +235,7 @@ pub enum Durability {
 }
 
 /// Only root may look into layers and roots, where images' set-user-id programs lie.
-fn make_directories(root: &Path) -> Result<(), FileError> {
+pub(crate) fn make_directories(root: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(root).map_err(FileError::io("make the directory", root))?;
     let private = Mode::RWXU;
     for name in [
