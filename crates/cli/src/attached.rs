@@ -189,7 +189,7 @@ impl Loop<'_> {
                 write_all(&mut std::io::stderr().lock(), &bytes)?
             }
             Event::Stdout(_) | Event::Stderr(_) => {}
-            Event::Reply(Reply::Exited { exit, .. }) => return Ok(Some(Ending::Exited(exit))),
+            Event::Reply(Reply::Exited { exit }) => return Ok(Some(Ending::Exited(exit))),
             Event::Reply(_) => {}
             Event::End => return Err(Failure::engine(ClientError::Gone)),
         }

@@ -116,11 +116,17 @@ fn here(
         Err(EngineError::NoImage(_)) => return Ok(Err(Absence::Unknown)),
         Err(error) => return Err(Failure::engine(error)),
     };
-    let offered = source.config.platform();
-    match wanted {
-        Some(wanted) if !wanted.accepts(&offered) => Ok(Err(Absence::Other(offered))),
-        _ => Ok(Ok(source)),
-    }
+    let Some(wanted) = wanted else {
+        return Ok(Ok(source));
+    };
+    let offered = engine
+        .config_of(&source)
+        .map_err(Failure::engine)?
+        .platform();
+    Ok(match wanted.accepts(&offered) {
+        true => Ok(source),
+        false => Err(Absence::Other(offered)),
+    })
 }
 
 fn not_here(why: &Absence, image: &str, wanted: Option<&Platform>) -> Failure {

@@ -170,7 +170,7 @@ pub fn run(client: &mut Client, streams: Streams, signals: &OwnedFd) -> Result<E
 
 fn on_event(client: &mut Client) -> Result<Option<Exit>, Failure> {
     match client.event().map_err(Failure::engine)? {
-        Event::Reply(Reply::Exited { exit, .. }) => Ok(Some(exit)),
+        Event::Reply(Reply::Exited { exit }) => Ok(Some(exit)),
         Event::End => Err(Failure::engine(ClientError::Gone)),
         _ => Ok(None),
     }

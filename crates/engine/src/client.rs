@@ -346,7 +346,7 @@ impl Client {
     pub fn exited(&mut self) -> Result<Exit, ClientError> {
         loop {
             match self.event()? {
-                Event::Reply(Reply::Exited { exit, .. }) => return Ok(exit),
+                Event::Reply(Reply::Exited { exit }) => return Ok(exit),
                 Event::Reply(Reply::Done) | Event::Stdout(_) | Event::Stderr(_) => {}
                 Event::Reply(other) => return Err(refusal(other)),
                 Event::End => return Err(ClientError::Gone),

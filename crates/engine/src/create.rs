@@ -4,6 +4,7 @@
 //! leftover that the next repair removes, and a row without a plan was cut short. A directory that
 //! a keeper makes ahead is pinned by it until there is a row.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use gamut_plan::draw::{self, Drawing};
@@ -50,8 +51,9 @@ pub struct CreateOptions<'a> {
 #[derive(Debug, Clone)]
 pub struct Source {
     pub id: Digest,
-    pub config: ImageConfig,
     pub layers: Vec<LayerRecord>,
+    /// Read when it is needed: the root is not drawn from it.
+    pub(crate) config: OnceCell<ImageConfig>,
 }
 
 impl Engine {
@@ -68,14 +70,15 @@ impl Engine {
         network::check(&request.network)?;
         let level = level(self, request)?;
         let id = names::container_id();
+        let root = self.root(request, source, options, level, &id)?;
         let making = Making {
             request,
             source,
+            config: self.config_of(source)?,
             options,
             level,
             id: &id,
         };
-        let root = self.root(&making)?;
         let name = self.insert(&making)?;
         let made = self.furnish(&making, &name, root);
         if made.is_err() {
@@ -104,6 +107,7 @@ impl Engine {
         let Making {
             request,
             source,
+            config,
             level,
             id,
             ..
@@ -121,7 +125,7 @@ impl Engine {
             created_ns: i64::try_from(record::now_ns()).unwrap_or(i64::MAX),
             level: level.name().to_owned(),
             request: serde_json::to_string(request).unwrap_or_default(),
-            labels: labels(request, &source.config),
+            labels: labels(request, config),
             auto_remove: request.after_exit == AfterExit::Remove,
         };
         let mut attempt = 0;
@@ -148,13 +152,14 @@ impl Engine {
     /// Draws the root. The keeper that is to start the container makes it, beginning now, before
     /// there is a row: it keeps others from taking it for a leftover, and takes it away again if
     /// it comes to nothing.
-    fn root(&self, making: &Making<'_>) -> Result<Root, EngineError> {
-        let Making {
-            request,
-            source,
-            id,
-            ..
-        } = *making;
+    fn root(
+        &self,
+        request: &RunRequest,
+        source: &Source,
+        options: CreateOptions<'_>,
+        level: Level,
+        id: &str,
+    ) -> Result<Root, EngineError> {
         let drawn = self.store.snapshots().draw(id, &source.layers);
         let (mount, attributes) = drawn.map_err(gamut_store::StoreError::from)?;
         let plan = RootPlan {
@@ -166,8 +171,8 @@ impl Engine {
                 AfterExit::Keep => Durability::Durable,
             },
         };
-        let simple = making.level == Level::Container && request.namespaces.user.is_none();
-        let keeper = making.options.keeper.filter(|_| simple);
+        let simple = level == Level::Container && request.namespaces.user.is_none();
+        let keeper = options.keeper.filter(|_| simple);
         match keeper.map(|keeper| keeper.make_root(plan.clone(), attributes)) {
             Some(Ok(())) => Ok(Root::ByKeeper(plan)),
             // One that is gone is noticed when it is to start the container.
@@ -184,12 +189,13 @@ impl Engine {
     ) -> Result<Created, EngineError> {
         let Making {
             request,
-            source,
+            config,
             options,
             level,
             id,
+            ..
         } = *making;
-        let (network_plan, addresses) = self.network_of(request, source, id)?;
+        let (network_plan, addresses) = self.network_of(request, config, id)?;
         let root = match root {
             Root::ByKeeper(plan) => plan,
             Root::ByUs(plan, attributes) => {
@@ -199,7 +205,7 @@ impl Engine {
             }
         };
         let dirs = self.dirs.container(id);
-        let volumes = self.volumes(request, source, id)?;
+        let volumes = self.volumes(making)?;
         let other = self.network_owner(&network_plan)?;
         let hostname = hostname(self, request, id, other.as_ref());
         let (hosts, hostname_file, resolv_conf) = match other {
@@ -223,7 +229,7 @@ impl Engine {
             name,
             level,
             request,
-            image: &source.config,
+            image: config,
             host: self.host(),
             hostname: &hostname,
             cgroup_parent: &self.instance().cgroup,
@@ -251,7 +257,7 @@ impl Engine {
     fn network_of(
         &mut self,
         request: &RunRequest,
-        source: &Source,
+        config: &ImageConfig,
         id: &str,
     ) -> Result<(NetworkPlan, Addresses), EngineError> {
         Ok(match &request.network.mode {
@@ -267,7 +273,7 @@ impl Engine {
                     &LeaseOf {
                         id,
                         request,
-                        image: &source.config,
+                        image: config,
                     },
                     &network,
                 )?
@@ -318,6 +324,7 @@ impl Engine {
 struct Making<'a> {
     request: &'a RunRequest,
     source: &'a Source,
+    config: &'a ImageConfig,
     options: CreateOptions<'a>,
     level: Level,
     id: &'a str,
@@ -394,12 +401,14 @@ pub(crate) struct Volumes {
 }
 
 impl Engine {
-    fn volumes(
-        &self,
-        request: &RunRequest,
-        source: &Source,
-        id: &str,
-    ) -> Result<Volumes, EngineError> {
+    fn volumes(&self, making: &Making<'_>) -> Result<Volumes, EngineError> {
+        let Making {
+            request,
+            source,
+            config,
+            id,
+            ..
+        } = *making;
         let mut volumes = Volumes::default();
         let dirs = self.dirs.container(id);
         let layers: Vec<PathBuf> = source
@@ -441,7 +450,7 @@ impl Engine {
                 }
             });
         }
-        for target in &source.config.config.volumes {
+        for target in &config.config.volumes {
             let target = PathBuf::from(target);
             let covered = request.storage.mounts.iter().any(|m| m.target == target);
             if !covered && target.is_absolute() {

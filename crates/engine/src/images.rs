@@ -1,5 +1,7 @@
 //! Images: finding the one that a user means, listing, naming, removing.
 
+use std::cell::OnceCell;
+
 use gamut_spec::digest::Digest;
 use gamut_spec::image::ImageConfig;
 use gamut_spec::reference::Reference;
@@ -55,18 +57,34 @@ impl Engine {
     /// [`EngineError::NoImage`], or what is damaged.
     pub fn source(&self, named: &str) -> Result<Source, EngineError> {
         let image = self.find_image(named)?;
-        let layers = self.store.image_layers(&image)?;
         Ok(Source {
-            config: self.image_config(&image)?,
-            layers,
+            layers: self.store.image_layers(&image)?,
             id: image.id,
+            config: OnceCell::new(),
         })
+    }
+
+    /// The configuration of what a container is made from.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn config_of<'s>(&self, source: &'s Source) -> Result<&'s ImageConfig, EngineError> {
+        if let Some(config) = source.config.get() {
+            return Ok(config);
+        }
+        let config = self.config_by_id(&source.id)?;
+        Ok(source.config.get_or_init(|| config))
+    }
+
+    fn config_by_id(&self, id: &Digest) -> Result<ImageConfig, EngineError> {
+        let bytes = self.store.blobs().read(id).map_err(StoreError::from)?;
+        Ok(ImageConfig::parse(&bytes)?)
     }
 
     /// # Errors
     /// When the configuration is missing or damaged.
     pub fn image_config(&self, image: &Image) -> Result<ImageConfig, EngineError> {
-        Ok(ImageConfig::parse(&self.image_config_bytes(image)?)?)
+        self.config_by_id(&image.id)
     }
 
     /// The configuration as it came from the registry.

@@ -113,7 +113,6 @@ pub enum Reply {
     },
     Exited {
         exit: Exit,
-        oom_killed: bool,
     },
     Stats(Box<Stats>),
     Failed(CellError),

@@ -66,9 +66,13 @@ impl Hierarchies {
     /// [`CgroupError::NotMounted`], or a file of /proc that cannot be read.
     pub fn discover() -> Result<Self, CgroupError> {
         let mountinfo = read_file("/proc/self/mountinfo")?;
-        let own = read_file("/proc/self/cgroup")?;
-        let mut found = Self::parse(&mountinfo, &own)?;
+        // Root may use all of a hierarchy; others what was delegated to their own group.
         let everywhere = rustix::process::geteuid().is_root();
+        let own = match everywhere {
+            true => String::new(),
+            false => read_file("/proc/self/cgroup")?,
+        };
+        let mut found = Self::parse(&mountinfo, &own)?;
         for hierarchy in &mut found.mounted {
             if everywhere || writable(&hierarchy.mount_point) {
                 hierarchy.base.clear();

@@ -30,24 +30,19 @@ impl Keeper {
         if process == MAIN {
             self.finish(exit);
         } else {
-            self.tell(process, exit, false);
+            self.tell(process, exit);
         }
     }
 
     /// Tells everybody who waits for the end of `process`.
-    fn tell(&mut self, process: ProcessId, exit: Exit, oom_killed: bool) {
+    fn tell(&mut self, process: ProcessId, exit: Exit) {
         let concerned = |c: &Connection| {
             c.waits_for == Some(process) || (process == MAIN && c.attached && !c.removes)
         };
-        self.tell_those(concerned, exit, oom_killed);
+        self.tell_those(concerned, exit);
     }
 
-    fn tell_those(
-        &mut self,
-        concerned: impl Fn(&Connection) -> bool,
-        exit: Exit,
-        oom_killed: bool,
-    ) {
+    fn tell_those(&mut self, concerned: impl Fn(&Connection) -> bool, exit: Exit) {
         let ids: Vec<u32> = self
             .connections
             .iter()
@@ -55,7 +50,7 @@ impl Keeper {
             .map(|(id, _)| *id)
             .collect();
         for id in ids {
-            self.reply(id, &Reply::Exited { exit, oom_killed });
+            self.reply(id, &Reply::Exited { exit });
         }
     }
 
@@ -66,23 +61,22 @@ impl Keeper {
         let Some(mut workload) = self.workload.take() else {
             return;
         };
-        let oom_killed = workload.cell.oom_killed();
-        let mut status = workload.status.clone();
-        let bindings = std::mem::take(&mut status.ports);
+        let bindings = std::mem::take(&mut workload.status.ports);
         workload.ports.release(&bindings);
         let removal = workload.plan.removal;
         let handed_over =
             removal == Removal::OnExit && self.connections.values().any(|c| c.removes);
         if handed_over {
             // It forgets the container while the rest is cleared away here.
-            self.tell_those(|c| c.removes, exit, oom_killed);
+            self.tell_those(|c| c.removes, exit);
         }
+        let mut status = workload.status.clone();
+        status.oom_killed = workload.cell.oom_killed();
         // What could not be removed is found by its name at the next repair.
         let _ = workload.cell.destroy();
         status.phase = Phase::Exited;
         status.pid = 0;
         status.exit_code = exit.code;
-        status.oom_killed = oom_killed;
         status.finished_at_ns = record::now_ns();
         if handed_over {
             let Workload {
@@ -109,7 +103,7 @@ impl Keeper {
         if removal == Removal::OnExit {
             remove(&dirs, &id);
         }
-        self.part(exit, oom_killed);
+        self.part(exit);
     }
 
     /// The container has been forgotten: nothing of it stays on disk.
@@ -117,7 +111,7 @@ impl Keeper {
         if let Some(leaving) = self.leaving.take() {
             let _ = clear_directories(&leaving.dirs);
             drop(leaving.lock);
-            self.part(leaving.exit, leaving.status.oom_killed);
+            self.part(leaving.exit);
         }
     }
 
@@ -130,12 +124,12 @@ impl Keeper {
         let _ = std::fs::remove_file(leaving.dirs.run().join(SOCKET_NAME));
         drop(leaving.lock);
         remove(&leaving.dirs, &leaving.id);
-        self.part(leaving.exit, leaving.status.oom_killed);
+        self.part(leaving.exit);
     }
 
     /// The last words to everybody.
-    fn part(&mut self, exit: Exit, oom_killed: bool) {
-        self.tell(MAIN, exit, oom_killed);
+    fn part(&mut self, exit: Exit) {
+        self.tell(MAIN, exit);
         // Those that have everything are let go; the others when they have read it.
         let finished: Vec<u32> = self
             .connections

@@ -45,9 +45,8 @@ pub fn run(cells: Cells) -> ExitCode {
 /// connection from standard input.
 fn prepare() -> rustix::io::Result<OwnedFd> {
     let _ = rustix::process::setsid();
-    // What `ps` and `top` show: the program was called by a descriptor's path, or is a copy.
+    // What `top` shows; `ps` follows when there is time ([`show_name`]).
     let _ = rustix::thread::set_name(c"gamut-keeper");
-    let _ = gamut_sys::fork::set_command_line(c"gamut-keeper");
     process::close_inherited(3)?;
     rustix::process::chdir(c"/")?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
@@ -56,4 +55,9 @@ fn prepare() -> rustix::io::Result<OwnedFd> {
     rustix::stdio::dup2_stdout(null.as_fd())?;
     rustix::stdio::dup2_stderr(null.as_fd())?;
     Ok(first)
+}
+
+/// Shows the keeper's own name in place of the command line that it was copied with.
+fn show_name() {
+    let _ = gamut_sys::fork::set_command_line(c"gamut-keeper");
 }
