@@ -292,6 +292,7 @@ impl Client {
                 id: id.to_owned(),
                 client,
                 before: Box::new(before),
+                seen: gamut_container::ahead::look(),
             },
             &[lock.as_fd()],
         )?;

@@ -42,6 +42,8 @@ pub enum Request {
         client: Starter,
         /// What the container's status was.
         before: Box<Status>,
+        /// What the client has seen of the host while the keeper was busy, in the level's own form.
+        seen: serde_json::Value,
     },
     /// A workload with a network namespace of its own is about to come: make it meanwhile.
     Prepare,

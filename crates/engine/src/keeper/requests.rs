@@ -24,7 +24,9 @@ impl Keeper {
                 id: container,
                 client,
                 before,
+                seen,
             } => {
+                gamut_container::ahead::remember(seen);
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.removes = client.removes;
                     if let Some(attached) = client.attached {
@@ -37,7 +39,6 @@ impl Keeper {
             Request::Prepare => {
                 self.ahead = Ahead::make();
                 self.mark("keeper: network namespace made ahead");
-                gamut_container::ahead::look();
                 let _ = record::boot_id();
             }
             Request::Root { plan, attributes } => {
