@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 use crate::mount::last_errno;
 
@@ -41,13 +42,21 @@ pub fn fork() -> Result<Forked, Errno> {
 /// kernels do that by themselves; one that packs its tasks leaves the child waiting for
 /// milliseconds. Afterwards it may run wherever its parent may.
 pub(crate) fn begin_elsewhere(child: Pid) {
-    let Ok(cpus) = rustix::thread::sched_getaffinity(None) else {
+    let Ok(cpus) = sched_getaffinity(None) else {
         return;
     };
     let mut others = cpus;
-    others.unset(rustix::thread::sched_getcpu());
-    if others.count() > 0 && rustix::thread::sched_setaffinity(Some(child), &others).is_ok() {
-        let _ = rustix::thread::sched_setaffinity(Some(child), &cpus);
+    others.unset(sched_getcpu());
+    if others.count() == 0 || sched_setaffinity(Some(child), &others).is_err() {
+        return;
+    }
+    // All there will ever be, which its cpuset limits, also one that grows: the parent's own
+    // processors would be a limit for good. It is right only if somebody gave the parent one.
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    let _ = sched_setaffinity(Some(child), &all);
+    if sched_getaffinity(Some(child)) != Ok(cpus) {
+        let _ = sched_setaffinity(Some(child), &cpus);
     }
 }
 
@@ -93,6 +102,28 @@ mod tests {
     #[test]
     fn a_process_with_threads_is_not_forked() {
         assert_eq!(fork(), Err(Errno::BUSY));
+    }
+
+    #[test]
+    fn a_child_may_run_wherever_its_parent_may() {
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("10")
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&child);
+        let home = sched_getaffinity(None).unwrap();
+        begin_elsewhere(pid);
+        assert_eq!(sched_getaffinity(Some(pid)), Ok(home));
+        // A limit of the parent's is the child's too.
+        let mut some = home;
+        if home.count() > 2 {
+            some.unset(sched_getcpu());
+        }
+        sched_setaffinity(None, &some).unwrap();
+        begin_elsewhere(pid);
+        assert_eq!(sched_getaffinity(Some(pid)), Ok(some));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
