@@ -221,21 +221,46 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Gives freed heap memory back to the kernel (malloc_trim(3)), and lets go of the program's own
-/// code and constants: what is needed again comes back from the page cache, a few pages at a time.
-/// For a process that has done the most of its work and now waits, perhaps for months.
+/// Gives freed heap memory back to the kernel (malloc_trim(3)) and the stack that no call is using,
+/// and lets go of the program's own code and constants: what is needed again comes back from the
+/// page cache, a few pages at a time. For a process that has done the most of its work and now
+/// waits, perhaps for months.
 pub fn rest() {
     // SAFETY: malloc_trim may be called at any time from any thread.
     unsafe { libc::malloc_trim(0) };
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
         return;
     };
+    if let Some((start, length)) = maps.lines().find_map(unused_stack) {
+        // SAFETY: the range ends well below every frame of this thread, which is the one whose
+        // stack this is (see `unused_stack`); what lies there is left over from calls that have
+        // returned, and reads as zero from now on.
+        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    }
     for (start, length) in maps.lines().filter_map(unwritten) {
         // SAFETY: MADV_DONTNEED drops pages, and loses what was written to private ones; these
         // are private mappings of a file that were never writable (see `unwritten`), so the next
         // access finds the same bytes in the file, which stays as long as it is mapped.
         unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
     }
+}
+
+/// The part of the stack that lies below the calls being made, if a line of proc_pid_maps(5) is the
+/// stack of the calling thread. Room is left for what is called from here.
+fn unused_stack(line: &str) -> Option<(usize, usize)> {
+    const ROOM: usize = 16 << 10;
+    const PAGE: usize = 4096;
+    let here = (&raw const line) as usize;
+    let (start, end) = line
+        .strip_suffix("[stack]")?
+        .split_once(' ')?
+        .0
+        .split_once('-')?;
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    let used_from = here.checked_sub(ROOM)? / PAGE * PAGE;
+    let length = used_from.checked_sub(start)?;
+    (here < end && length > 0).then_some((start, length))
 }
 
 /// The range of a line of proc_pid_maps(5) if it is code, or the constants at the file's start: a
@@ -287,5 +312,22 @@ mod tests {
             assert_eq!(unwritten(kept), None, "{kept}");
         }
         rest();
+    }
+
+    #[test]
+    fn only_the_stack_below_is_let_go() {
+        let here = 0u8;
+        let here = (&raw const here) as usize;
+        let line =
+            |start: usize, end: usize| format!("{start:x}-{end:x} rw-p 00000000 00:00 0   [stack]");
+        let (start, length) = unused_stack(&line(here & !0xf_ffff, here + 4096)).unwrap();
+        assert!(start + length < here && length % 4096 == 0);
+        assert_eq!(unused_stack(&line(here + 4096, here + 8192)), None, "above");
+        assert_eq!(
+            unused_stack(&line(here & !0xf_ffff, here & !0xf_ffff | 1)),
+            None,
+            "another's"
+        );
+        assert_eq!(unused_stack("1000-2000 rw-p 00000000 00:00 0 [heap]"), None);
     }
 }

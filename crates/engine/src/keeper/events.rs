@@ -189,7 +189,8 @@ impl Keeper {
                     self.packet = Vec::new();
                     gamut_sys::process::rest();
                 }
-                Ok(_) | Err(Errno::INTR) => {}
+                Ok(_) => self.rested = false,
+                Err(Errno::INTR) => {}
                 Err(_) => return ExitCode::FAILURE,
             }
             self.kill_when_due();
