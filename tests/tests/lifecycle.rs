@@ -116,6 +116,36 @@ fn stop_kills_after_its_patience() {
 }
 
 #[test]
+fn how_long_a_stop_waits_is_the_containers_own() {
+    let Some(gamut) = Gamut::new() else { return };
+    let deaf = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"];
+    let id = gamut.detached(&["--stop-timeout", "1"], &deaf);
+    assert_eq!(gamut.inspect(&id)["Config"]["StopTimeout"], 1);
+    let began = std::time::Instant::now();
+    gamut.call(&["stop", &id]).ok();
+    let took = began.elapsed();
+    assert_eq!(gamut.inspect(&id)["State"]["ExitCode"], 137);
+    assert!(took.as_millis() >= 1000, "killed at once: {took:?}");
+    // The default is ten seconds; patience is for slow machines.
+    assert!(took.as_secs() < 9, "{took:?}");
+}
+
+#[test]
+fn the_restart_policy_is_no_and_others_are_refused() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&["--restart", "no"]);
+    let told = gamut.inspect(&id)["HostConfig"]["RestartPolicy"]["Name"].clone();
+    assert_eq!(told, "no");
+    gamut
+        .run(&["--restart", "always"], &["true"])
+        .refused(125, &["restart"]);
+    gamut
+        .run(&["--init"], &["true"])
+        .refused(125, &["--init"])
+        .hinted();
+}
+
+#[test]
 fn kill_and_wait() {
     let Some(gamut) = Gamut::new() else { return };
     let id = gamut.idle(&["--name", "victim"]);
@@ -269,6 +299,30 @@ fn attach_joins_the_streams_and_signals_pass() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     attached.signal(Signal::INT);
     attached.finish().code(8);
+}
+
+#[test]
+fn without_sig_proxy_a_signal_is_the_clients() {
+    let Some(gamut) = Gamut::new() else { return };
+    let image = gamut.image("busybox");
+    let words = ["--network", "none", "--name", "calm", &image];
+    let script = "trap 'exit 8' TERM; echo ready; while :; do sleep 0.1; done";
+    let client = gamut.spawn(
+        &[
+            &["run", "--sig-proxy=false"],
+            &words[..],
+            &["sh", "-c", script],
+        ]
+        .concat(),
+    );
+    until("it is ready", || {
+        gamut.call(&["logs", "calm"]).out.contains("ready")
+    });
+    client.signal(Signal::TERM);
+    client.finish().code(143);
+    assert_eq!(status(&gamut, "calm"), "running");
+    gamut.call(&["stop", "calm"]).ok();
+    assert_eq!(gamut.inspect("calm")["State"]["ExitCode"], 8);
 }
 
 #[test]

@@ -231,25 +231,27 @@ fn block_io_rates() {
     let id = gamut.idle(&[
         "--device-read-bps",
         &format!("{device}:1mb"),
+        "--device-write-bps",
+        &format!("{device}:2mb"),
+        "--device-read-iops",
+        &format!("{device}:40"),
         "--device-write-iops",
         &format!("{device}:50"),
     ]);
-    let pid = gamut.pid(&id);
     if cgroup::unified() {
-        let line = cgroup::read(pid, "io", "", "io.max");
-        assert_eq!(
-            line,
-            format!("{number} rbps=1048576 wbps=max riops=max wiops=50")
-        );
-    } else {
-        assert_eq!(
-            cgroup::read(pid, "blkio", "blkio.throttle.read_bps_device", ""),
-            format!("{number} 1048576")
-        );
-        assert_eq!(
-            cgroup::read(pid, "blkio", "blkio.throttle.write_iops_device", ""),
-            format!("{number} 50")
-        );
+        let line = format!("{number} rbps=1048576 wbps=2097152 riops=40 wiops=50");
+        both(&gamut, &id, "io", ("", "io.max"), "", &line);
+        return;
+    }
+    for (file, value) in [
+        ("read_bps", "1048576"),
+        ("write_bps", "2097152"),
+        ("read_iops", "40"),
+        ("write_iops", "50"),
+    ] {
+        let file = format!("blkio.throttle.{file}_device");
+        let line = format!("{number} {value}");
+        both(&gamut, &id, "blkio", (&file, ""), &line, "");
     }
 }
 
@@ -267,6 +269,42 @@ fn block_io_weight() {
         started.told()
     );
     gamut.run(&["--blkio-weight", "5"], &["true"]).code(125);
+}
+
+#[test]
+fn block_io_weight_of_a_device() {
+    let Some((device, number)) = block_device() else {
+        return skip::skipped("no disk that this test knows the name of");
+    };
+    let Some(gamut) = Gamut::new() else { return };
+    let weight = format!("{device}:300");
+    let flags = ["--blkio-weight-device", &weight];
+    let id = gamut.idle(&[&flags[..], &["--name", "weighed"]].concat());
+    let told = &gamut.inspect(&id)["HostConfig"]["BlkioWeightDevice"][0];
+    assert_eq!(told["Weight"], 300);
+    assert_eq!(told["Path"], device);
+    let bfq = std::fs::read_to_string(format!("/sys/dev/block/{number}/queue/scheduler"));
+    if bfq.is_ok_and(|scheduler| scheduler.contains("[bfq]")) {
+        let outside = cgroup::read(
+            gamut.pid(&id),
+            if cgroup::unified() { "io" } else { "blkio" },
+            "blkio.bfq.weight_device",
+            "io.bfq.weight",
+        );
+        let line = format!("{number} 300");
+        assert!(outside.lines().any(|l| l == line), "{outside}");
+    } else {
+        // What the host lacks is said, and does not stop the container.
+        let said = gamut.run(&flags, &["true"]).ok();
+        assert!(
+            said.err.contains("warning") && said.err.contains("BFQ"),
+            "dropped without a word\n{}",
+            said.told()
+        );
+    }
+    gamut
+        .run(&["--blkio-weight-device", "/dev/null:300"], &["true"])
+        .refused(125, &["/dev/null"]);
 }
 
 #[test]

@@ -214,6 +214,35 @@ fn a_free_port_is_found_and_told() {
 }
 
 #[test]
+fn an_exposed_port_is_published_with_the_images_own() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = peer(&gamut, &["--expose", "81", "--publish-all"], &["81"]);
+    let told = gamut.inspect(&id);
+    assert!(
+        told["Config"]["ExposedPorts"]["81/tcp"].is_object(),
+        "{}",
+        told["Config"]
+    );
+    let port = &told["NetworkSettings"]["Ports"]["81/tcp"][0]["HostPort"];
+    let port: u16 = port.as_str().unwrap().parse().unwrap();
+    talk(at("127.0.0.1", port), "hello").unwrap();
+    // Without -P it is told and no more.
+    let quiet = peer(&gamut, &["--expose", "82"], &[]);
+    let told = gamut.inspect(&quiet)["NetworkSettings"]["Ports"]["82/tcp"].clone();
+    assert!(told.is_null(), "{told}");
+}
+
+#[test]
+fn aliases_are_refused_where_they_mean_nothing() {
+    let Some(gamut) = Gamut::new() else { return };
+    gamut
+        .run(&["--network-alias", "db"], &["true"])
+        .refused(125, &["alias"])
+        .hinted();
+    gamut.assert_untouched();
+}
+
+#[test]
 fn containers_reach_each_other_and_the_gateway() {
     let Some(gamut) = Gamut::new() else { return };
     let id = peer(&gamut, &[], &[]);
@@ -416,6 +445,16 @@ fn the_address_and_the_hardware_address_can_be_chosen() {
         said.contains(&format!("inet {wanted}/")) && said.ends_with("02:00:00:00:12:34"),
         "{said}"
     );
+    let (prefix, _) = address(&gamut, &id, "6")
+        .rsplit_once(':')
+        .map(|(prefix, rest)| (prefix.to_owned(), rest.to_owned()))
+        .unwrap();
+    let wanted = format!("{prefix}:beef");
+    let chosen = peer(&gamut, &["--ip6", &wanted], &[]);
+    assert_eq!(address(&gamut, &chosen, "6"), wanted);
+    let inside = gamut.exec(&chosen, "ip -6 -o addr show eth0 scope global");
+    assert!(inside.contains(&format!("inet6 {wanted}/")), "{inside}");
+    talk(at(&wanted, 80), "hello").unwrap();
     let taken = address(&gamut, &id, "4");
     gamut
         .call(&[

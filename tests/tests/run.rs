@@ -410,3 +410,53 @@ fn levels_that_are_not_there_are_refused_with_the_reason() {
     gamut.run(&["--isolation", "castle"], &["true"]).code(125);
     gamut.assert_untouched();
 }
+
+#[test]
+fn labels_come_from_files_and_annotations_go_into_the_specification() {
+    let Some(gamut) = Gamut::new() else { return };
+    let file = gamut.dir().join("labels");
+    std::fs::write(&file, "# what it is\ntier=web\n\nlab\n").unwrap();
+    let flags = [
+        "--label-file",
+        file.to_str().unwrap(),
+        "--annotation",
+        "org.example.owner=lab",
+    ];
+    let id = gamut.idle(&flags);
+    let told = gamut.inspect(&id);
+    assert_eq!(told["Config"]["Labels"]["tier"], "web");
+    assert_eq!(told["Config"]["Labels"]["lab"], "");
+    assert_eq!(
+        told["HostConfig"]["Annotations"]["org.example.owner"],
+        "lab"
+    );
+    let plan = gamut.run(&[&flags[..], &["--dry-run"]].concat(), &["true"]);
+    let plan = plan.ok().json();
+    assert_eq!(plan["spec"]["annotations"]["org.example.owner"], "lab");
+    // Inside, nothing of it shows: labels and annotations are for those who look from outside.
+    let inside = gamut.exec(&id, "env; cat /proc/1/cmdline");
+    assert!(
+        !inside.contains("tier") && !inside.contains("owner"),
+        "{inside}"
+    );
+}
+
+#[test]
+fn a_quiet_run_says_nothing_of_its_pull() {
+    let Some(gamut) = Gamut::new() else { return };
+    let image = gamut.image("busybox");
+    let words = [
+        "--network",
+        "none",
+        "--pull",
+        "always",
+        &image,
+        "echo",
+        "out",
+    ];
+    let said = gamut.call(&[&["run", "--rm", "--quiet"], &words[..]].concat());
+    let said = said.ok();
+    assert_eq!((said.text(), said.err.as_str()), ("out", ""));
+    let loud = gamut.call(&[&["run", "--rm"], &words[..]].concat()).ok();
+    assert!(loud.err.contains("Digest: "), "{}", loud.told());
+}

@@ -64,6 +64,8 @@ pub enum EngineError {
     NotYet { flag: &'static str },
     #[error("there is no network `{0}`")]
     NoNetwork(String),
+    #[error("the default network has no names, and so no aliases")]
+    Alias,
     #[error("{0}")]
     Subnet(#[from] gamut_net::subnet::SubnetError),
 }
@@ -124,6 +126,7 @@ impl Fault for EngineError {
             ),
             EngineError::NotRunning { name } => Some(format!("start it with `gamut start {name}`")),
             EngineError::Running { .. } => Some("stop it first, or use `-f`".into()),
+            EngineError::Alias => Some("leave `--network-alias` out".into()),
             EngineError::Level { .. } => Some("`gamut doctor` says what each level needs".into()),
             EngineError::HostPath { source, .. }
                 if source.kind() == std::io::ErrorKind::NotFound =>

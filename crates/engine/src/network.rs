@@ -250,6 +250,7 @@ pub(crate) fn check(asked: &request::Network) -> Result<(), EngineError> {
         NetworkMode::Named(name) if name != DEFAULT_NETWORK => {
             Err(EngineError::NoNetwork(name.clone()))
         }
+        _ if !asked.aliases.is_empty() => Err(EngineError::Alias),
         _ => Ok(()),
     }
 }

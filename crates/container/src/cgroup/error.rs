@@ -112,6 +112,8 @@ pub enum Cause {
     NoSuchDevice,
     #[error("the kernel has no such file")]
     NoFile,
+    #[error("the device's I/O scheduler is not BFQ")]
+    NotBfq,
     #[error("processes live in that group itself, and cgroup v2 shares out only between leaves")]
     InternalProcesses,
     #[error("the group is threaded (`cgroup.type`), and this controller works on whole processes")]
@@ -146,6 +148,17 @@ impl CgroupError {
                 ..
             } | Self::Read {
                 errno: Errno::NOENT,
+                ..
+            }
+        )
+    }
+
+    /// Whether the file is there, and of no use with the device's scheduler.
+    pub(super) fn is_missing_scheduler(&self) -> bool {
+        matches!(
+            self,
+            Self::Write {
+                cause: Cause::NotBfq,
                 ..
             }
         )
@@ -232,6 +245,7 @@ impl Cause {
             Self::ParentAllowsLess | Self::NotDelegated | Self::ReadOnly => Kind::Denied,
             Self::NoProcess => Kind::NotFound,
             Self::NoFile
+            | Self::NotBfq
             | Self::InternalProcesses
             | Self::Threaded
             | Self::NotAvailable

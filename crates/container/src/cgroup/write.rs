@@ -48,17 +48,19 @@ impl Write {
 
     fn carry_out(&self, dir: &Dir, warnings: &mut Vec<Warning>) -> Result<(), CgroupError> {
         match dir.write(&self.file, &self.value) {
-            Err(error) if error.is_missing_file() => match &self.if_missing {
-                IfMissing::Ignore => Ok(()),
-                IfMissing::Try(other) => other.carry_out(dir, warnings),
-                IfMissing::Warn => {
-                    warnings.push(Warning::NoFile {
-                        limit: self.limit.to_owned(),
-                        file: self.file.clone().into_owned(),
-                    });
-                    Ok(())
+            Err(error) if error.is_missing_file() || error.is_missing_scheduler() => {
+                match &self.if_missing {
+                    IfMissing::Ignore => Ok(()),
+                    IfMissing::Try(other) => other.carry_out(dir, warnings),
+                    IfMissing::Warn => {
+                        warnings.push(Warning::NoFile {
+                            limit: self.limit.to_owned(),
+                            file: self.file.clone().into_owned(),
+                        });
+                        Ok(())
+                    }
                 }
-            },
+            }
             written => written,
         }
     }
