@@ -1,6 +1,8 @@
 //! Removing containers. The lock says that no keeper lives, the row decides between two who
 //! remove at once, and each step is fine with having been done.
 
+use std::time::{Duration, Instant};
+
 use gamut_plan::signal;
 use gamut_store::StoreError;
 
@@ -11,28 +13,48 @@ use crate::error::EngineError;
 use crate::record;
 use crate::start::Force;
 
+/// How long a forced removal waits for another.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Engine {
-    /// Removes a container with its root, its log and its anonymous volumes; returns its id.
+    /// Removes a container with its root, its log and its anonymous volumes; returns its id. With
+    /// [`Force::Yes`] it is killed first, and one that somebody else is removing is waited for.
     ///
     /// # Errors
-    /// [`EngineError::Running`] without [`Force::Yes`]; not found, also when another was quicker.
+    /// Without [`Force::Yes`]: [`EngineError::Running`], [`EngineError::Busy`], or not found because
+    /// another was quicker.
     pub fn remove(&mut self, named: &str, force: Force) -> Result<String, EngineError> {
         let row = self.store.db().container(named)?;
         let dirs = self.dirs.container(&row.id);
+        let began = Instant::now();
         if record::is_kept(&dirs) {
             if force == Force::No {
                 return Err(EngineError::Running { name: row.name });
             }
             kill(&dirs)?;
         }
-        let Some(lock) = record::try_lock(&dirs)? else {
-            return Err(EngineError::Busy { name: row.name });
+        let lock = loop {
+            if let Some(lock) = record::try_lock(&dirs)? {
+                break lock;
+            }
+            // Somebody else removes it, or has begun to start it.
+            if force == Force::No || began.elapsed() > PATIENCE {
+                return Err(EngineError::Busy { name: row.name });
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            if self.store.db().container_by_id(&row.id)?.is_none() {
+                return Ok(row.id);
+            }
+            kill(&dirs)?;
         };
         // Whoever held the lock before may have removed it.
         if self.store.db().container_by_id(&row.id)?.is_none() {
             let _ = std::fs::remove_file(dirs.lock());
             let _ = std::fs::remove_dir(dirs.run());
-            return Err(EngineError::NoContainer(named.to_owned()));
+            return match force {
+                Force::Yes => Ok(row.id),
+                Force::No => Err(EngineError::NoContainer(named.to_owned())),
+            };
         }
         // A keeper that came to its end has cleared the host itself.
         let status = record::read_status(&dirs);
@@ -100,7 +122,7 @@ fn kill(dirs: &Container) -> Result<(), EngineError> {
         if !record::is_kept(dirs) {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
 }
