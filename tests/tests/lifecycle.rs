@@ -326,6 +326,33 @@ fn without_sig_proxy_a_signal_is_the_clients() {
 }
 
 #[test]
+fn a_client_that_sleeps_does_not_keep_its_container() {
+    let Some(gamut) = Gamut::new() else { return };
+    let image = gamut.image("busybox");
+    let client = gamut.spawn(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--name",
+        "left",
+        &image,
+        "sleep",
+        "0.5",
+    ]);
+    until("it runs", || {
+        gamut.call(&["ps", "-q"]).out.lines().count() == 1
+    });
+    client.signal(Signal::STOP);
+    until("it is removed", || {
+        gamut.call(&["ps", "-a", "-q"]).ok().out.is_empty()
+    });
+    client.signal(Signal::CONT);
+    client.finish().ok();
+    gamut.assert_untouched();
+}
+
+#[test]
 fn a_killed_client_harms_nobody() {
     let Some(gamut) = Gamut::new() else { return };
     let image = gamut.image("busybox");

@@ -194,6 +194,7 @@ impl Keeper {
                 Err(_) => return ExitCode::FAILURE,
             }
             self.kill_when_due();
+            self.leave_when_due();
             for event in &events {
                 let (data, flags) = (event.data, event.flags);
                 if let Some(source) = Source::from_data(data) {
@@ -207,14 +208,15 @@ impl Keeper {
         ExitCode::SUCCESS
     }
 
-    /// Until the kill that is due, or the rest that is to come; `None`: for ever.
+    /// Until what is due: a kill, an end without its client, a rest; `None`: for ever.
     fn timeout(&self) -> Option<Timespec> {
-        let kill = self
-            .stopping
-            .kill_at_ns
-            .map(|at| at.saturating_sub(now_ns()));
+        let due = [self.stopping.kill_at_ns, self.leaving_until_ns()];
+        let due = due.into_iter().flatten();
         let rest = (self.workload.is_some() && !self.rested).then_some(REST_AFTER_NS);
-        kill.into_iter().chain(rest).min().map(duration)
+        due.map(|at| at.saturating_sub(now_ns()))
+            .chain(rest)
+            .min()
+            .map(duration)
     }
 
     fn on_event(&mut self, source: Source, flags: EventFlags) {

@@ -10,7 +10,7 @@ use gamut_plan::wire::{Reply, SOCKET_NAME};
 use gamut_plan::{MAIN, Phase, ProcessId, Status};
 
 use super::connection::Connection;
-use super::events::{Keeper, Workload};
+use super::events::{Keeper, Workload, now_ns};
 use super::launch::remove_run_directory;
 use crate::dirs::Container;
 use crate::record;
@@ -88,6 +88,7 @@ impl Keeper {
                 lock,
                 status,
                 exit,
+                until_ns: now_ns() + CLIENT_PATIENCE_NS,
             });
             return;
         }
@@ -127,6 +128,17 @@ impl Keeper {
         self.part(leaving.exit);
     }
 
+    /// When somebody else is to remove what a client does not.
+    pub(super) fn leaving_until_ns(&self) -> Option<u64> {
+        self.leaving.as_ref().map(|leaving| leaving.until_ns)
+    }
+
+    pub(super) fn leave_when_due(&mut self) {
+        if self.leaving_until_ns().is_some_and(|at| at <= now_ns()) {
+            self.remove_after_all();
+        }
+    }
+
     /// The last words to everybody.
     fn part(&mut self, exit: Exit) {
         self.tell(MAIN, exit);
@@ -151,7 +163,12 @@ pub(super) struct Leaving {
     lock: OwnedFd,
     status: Status,
     exit: Exit,
+    until_ns: u64,
 }
+
+/// How long a client that was told of the end may take to forget the container: one that was
+/// stopped (SIGSTOP) must not hold it for ever.
+const CLIENT_PATIENCE_NS: u64 = 5_000_000_000;
 
 /// `--rm` of a container that nobody is attached to: the one act that needs the database, which
 /// the keeper has not got, so the command line does it.
