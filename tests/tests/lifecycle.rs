@@ -326,6 +326,22 @@ fn without_sig_proxy_a_signal_is_the_clients() {
 }
 
 #[test]
+fn a_keeper_that_is_told_to_end_stops_its_container_in_order() {
+    let Some(gamut) = Gamut::new() else { return };
+    let script = "trap 'echo bye; exit 9' USR2; echo ready; while :; do sleep 0.1; done";
+    let id = gamut.detached(&["--stop-signal", "USR2"], &["sh", "-c", script]);
+    until("it is ready", || {
+        gamut.call(&["logs", &id]).out.contains("ready")
+    });
+    let keeper = gamut.inspect(&id)["KeeperPid"].as_i64().unwrap();
+    let keeper = rustix::process::Pid::from_raw(keeper as i32).unwrap();
+    rustix::process::kill_process(keeper, Signal::TERM).unwrap();
+    gamut.call(&["wait", &id]).ok().prints("9");
+    assert!(gamut.call(&["logs", &id]).out.contains("bye"));
+    assert_eq!(status(&gamut, &id), "exited");
+}
+
+#[test]
 fn a_client_that_sleeps_does_not_keep_its_container() {
     let Some(gamut) = Gamut::new() else { return };
     let image = gamut.image("busybox");

@@ -209,7 +209,7 @@ impl Cell for Container {
             .namespace()
             .and_then(|fd| fd.try_clone_to_owned().ok());
         let mut prepared = prepare::prepare(plan, fds, root, &hierarchies, ahead)?;
-        connect.mark("keeper: root mounted, start prepared", launch::now_ns());
+        connect.mark("keeper: start prepared", launch::now_ns());
         let wanted = limits::of(plan);
         let started = launch::start(plan, &prepared, &mut group, connect, &wanted)?;
         let mut warnings = group.warnings;

@@ -167,10 +167,12 @@ pub fn write_status(container: &Container, status: &Status) -> Result<(), Record
 /// # Errors
 /// `None` if somebody holds it.
 pub fn try_lock(container: &Container) -> Result<Option<OwnedFd>, RecordError> {
-    // Another command may be removing the directory: its last steps are ours to wait out.
+    // Another command may be removing the directory, or be asking just now whether a keeper lives
+    // ([`is_kept`]): what takes an instant is ours to wait out.
     for _ in 0..10 {
         match try_lock_once(container) {
             Err(RecordError::Write { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            Ok(None) => std::thread::sleep(std::time::Duration::from_micros(500)),
             other => return other,
         }
     }

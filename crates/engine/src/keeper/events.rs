@@ -32,6 +32,8 @@ pub(super) enum Source {
     Input,
     Process(ProcessId),
     Forwarder(u32),
+    /// The keeper was told to end.
+    Signals,
 }
 
 impl Source {
@@ -43,6 +45,7 @@ impl Source {
             Source::Input => (3, 0),
             Source::Process(id) => (4, id),
             Source::Forwarder(index) => (5, index),
+            Source::Signals => (6, 0),
         };
         EventData::new_u64(kind << 32 | u64::from(number))
     }
@@ -57,6 +60,7 @@ impl Source {
             3 => Some(Source::Input),
             4 => Some(Source::Process(number)),
             5 => Some(Source::Forwarder(number)),
+            6 => Some(Source::Signals),
             _ => None,
         }
     }
@@ -131,6 +135,8 @@ pub(super) struct Keeper {
     pub(super) ahead: Option<Ahead>,
     pub(super) root: Option<RootAhead>,
     pub(super) done: bool,
+    /// Yields the signals that ask this process to end.
+    pub(super) signals: Option<OwnedFd>,
     /// Room for a packet.
     pub(super) packet: Vec<u8>,
     /// The keeper has let go of what the start needed.
@@ -157,6 +163,7 @@ impl Keeper {
             ahead: None,
             root: None,
             done: false,
+            signals: None,
             packet: Vec::new(),
             rested: false,
         };
@@ -226,6 +233,7 @@ impl Keeper {
             Source::Output(stream) => self.on_output(stream),
             Source::Input => self.on_input_writable(),
             Source::Process(id) => self.on_process_end(id),
+            Source::Signals => self.stop_in_order(),
             Source::Forwarder(index) => {
                 if let Some(workload) = &mut self.workload {
                     workload.ports.on_ready(index);
@@ -255,6 +263,7 @@ mod tests {
             Source::Input,
             Source::Process(7),
             Source::Forwarder(3),
+            Source::Signals,
         ] {
             assert_eq!(Source::from_data(source.to_data()), Some(source));
         }

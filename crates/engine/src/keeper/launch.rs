@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use gamut_plan::cell::{Cell, CellFds, Connect, StartError};
 use gamut_plan::launch::{LaunchPlan, Removal, Trace};
 use gamut_plan::wire::{Reply, SOCKET_NAME};
-use gamut_plan::{MAIN, Phase, Status};
+use gamut_plan::{MAIN, Phase, Status, signal};
 use gamut_spec::Fault;
 use oci_spec::runtime::{LinuxNamespaceBuilder, LinuxNamespaceType};
 use rustix::event::epoll::EventFlags;
@@ -205,6 +205,10 @@ impl Keeper {
         }
         if let Some(fd) = workload.cell.exit_fd(MAIN) {
             let _ = self.poll.watch(fd, Source::Process(MAIN), EventFlags::IN);
+        }
+        self.signals = gamut_sys::signal::descriptor(&[signal::TERM]).ok();
+        if let Some(signals) = &self.signals {
+            let _ = self.poll.watch(signals, Source::Signals, EventFlags::IN);
         }
     }
 }

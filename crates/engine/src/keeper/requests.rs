@@ -105,7 +105,7 @@ impl Keeper {
                 done(result)
             }
             Request::Stop { signal, timeout_s } => {
-                self.stop(id, signal, timeout_s);
+                self.stop(Some(id), signal, timeout_s);
                 return None;
             }
             Request::Stats => match workload.cell.stats() {
@@ -122,7 +122,7 @@ impl Keeper {
     }
 
     /// Signals now; the answer is [`Reply::Exited`], at the latest after the kill.
-    fn stop(&mut self, id: u32, signal: Option<i32>, timeout_s: Option<Option<u32>>) {
+    fn stop(&mut self, id: Option<u32>, signal: Option<i32>, timeout_s: Option<Option<u32>>) {
         let Some(workload) = &mut self.workload else {
             return;
         };
@@ -135,8 +135,16 @@ impl Keeper {
             let earlier = self.stopping.kill_at_ns.map_or(at, |known| known.min(at));
             self.stopping.kill_at_ns = Some(earlier);
         }
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
             connection.waits_for = Some(MAIN);
+        }
+    }
+
+    /// Whoever ends the keeper, as a host that goes down does, ends its workload: as `stop` would.
+    pub(super) fn stop_in_order(&mut self) {
+        let told = self.signals.as_ref().map(gamut_sys::signal::drain);
+        if told.is_some_and(|told| told.is_ok_and(|signals| !signals.is_empty())) {
+            self.stop(None, None, None);
         }
     }
 
