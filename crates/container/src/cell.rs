@@ -10,10 +10,10 @@ use gamut_plan::{MAIN, ProcessId, Stats};
 use gamut_spec::Fault;
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use crate::cgroup::{Cgroup, CgroupError, Hierarchies, Needs, Version};
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::group::{Group, cgroup_failed};
 use crate::launch::exec::{self, Target};
 use crate::launch::{self, Started, prepare};
 use crate::limits;
@@ -54,65 +54,11 @@ fn already_ended() -> StartError {
     }
 }
 
-/// The container's cgroup, relative to each hierarchy's base.
-pub(crate) fn cgroup_path(plan: &LaunchPlan) -> String {
-    let given = plan
-        .spec
-        .linux()
-        .as_ref()
-        .and_then(|l| l.cgroups_path().as_ref());
-    given.map_or_else(
-        || format!("gamut/{}", plan.id),
-        |path| path.to_string_lossy().trim_matches('/').to_owned(),
-    )
-}
-
-pub(crate) fn cgroup_failed(error: &CgroupError) -> StartError {
-    match error.kind() {
-        gamut_spec::Kind::Invalid => StartError::Request {
-            message: error.to_string(),
-            hint: error.hint(),
-        },
-        _ => StartError::Step {
-            step: "set up the cgroup".into(),
-            reason: error.to_string(),
-            hint: error.hint(),
-        },
-    }
-}
-
 fn refused(act: &str, error: &CgroupError) -> CellError {
     CellError::Refused {
         act: act.into(),
         reason: error.to_string(),
         hint: error.hint(),
-    }
-}
-
-/// A cgroup that goes away again unless the start succeeds.
-struct Tentative(Option<Cgroup>);
-
-impl Tentative {
-    fn keep(mut self) -> Option<Cgroup> {
-        self.0.take()
-    }
-}
-
-impl Drop for Tentative {
-    fn drop(&mut self) {
-        if let Some(cgroup) = &self.0 {
-            let _ = cgroup.kill_all();
-            let _ = cgroup.remove();
-        }
-    }
-}
-
-/// What a group is made for.
-pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
-    let linux = plan.spec.linux().as_ref();
-    match linux.and_then(|l| l.resources().as_ref()) {
-        Some(resources) => Needs::of(resources),
-        None => Needs::standard(),
     }
 }
 
@@ -128,65 +74,6 @@ fn own_mounts(plan: &LaunchPlan, pid: Pid) -> Option<OwnedFd> {
     }
     let path = format!("/proc/{}/ns/mnt", pid.as_raw_nonzero());
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
-}
-
-/// The control group of a start. On v1 it is five directories or more, which are made while the
-/// child mounts; on v2 it is one, and the child is cloned into it.
-pub(crate) struct Group<'a> {
-    plan: &'a LaunchPlan,
-    hierarchies: &'a Hierarchies,
-    made: Tentative,
-    warnings: Vec<String>,
-}
-
-impl<'a> Group<'a> {
-    fn new(plan: &'a LaunchPlan, hierarchies: &'a Hierarchies) -> Self {
-        Group {
-            plan,
-            hierarchies,
-            made: Tentative(None),
-            warnings: Vec::new(),
-        }
-    }
-
-    /// What a child is to be cloned into.
-    pub(crate) fn for_clone(&mut self) -> Result<Option<BorrowedFd<'_>>, StartError> {
-        let places = needs(self.plan).places(self.hierarchies);
-        let on_v2 = |index: usize| self.hierarchies.mounted[index].version == Version::V2;
-        if places.into_iter().any(on_v2) {
-            Ok(self.make()?.clone_into())
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// Makes the group with its limits, unless that is done.
-    pub(crate) fn make(&mut self) -> Result<&Cgroup, StartError> {
-        if self.made.0.is_none() {
-            let path = cgroup_path(self.plan);
-            let needs = needs(self.plan);
-            let made = match Cgroup::create(self.hierarchies, &path, &needs) {
-                // Left over by a keeper that was killed: this start holds the container's lock.
-                Err(CgroupError::Exists { .. }) => remove_stale(self.hierarchies, &path)
-                    .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs)),
-                other => other,
-            };
-            let cgroup = self.made.0.insert(made.map_err(|e| cgroup_failed(&e))?);
-            let linux = self.plan.spec.linux().as_ref();
-            if let Some(resources) = linux.and_then(|l| l.resources().as_ref()) {
-                let told = cgroup.apply(resources).map_err(|e| cgroup_failed(&e))?;
-                self.warnings.extend(told.iter().map(ToString::to_string));
-            }
-        }
-        let made = self.made.0.as_ref();
-        made.ok_or_else(|| launch::prepare::step_failed("make the cgroup", Errno::INVAL))
-    }
-}
-
-fn remove_stale(hierarchies: &Hierarchies, path: &str) -> Result<(), CgroupError> {
-    let stale = Cgroup::open(hierarchies, path)?;
-    stale.kill_all()?;
-    stale.remove()
 }
 
 impl Cell for Container {
@@ -212,16 +99,12 @@ impl Cell for Container {
         connect.mark("keeper: start prepared", launch::now_ns());
         let wanted = limits::of(plan);
         let started = launch::start(plan, &prepared, &mut group, connect, &wanted)?;
-        let mut warnings = group.warnings;
-        warnings.extend(wanted.warnings);
         let main = Process {
             started,
             terminal: prepared.terminal.take(),
         };
-        let cgroup = group
-            .made
-            .keep()
-            .ok_or_else(|| launch::prepare::step_failed("keep the cgroup", Errno::INVAL))?;
+        let (cgroup, mut warnings) = group.keep()?;
+        warnings.extend(wanted.warnings);
         Ok(Container {
             plan: plan.clone(),
             cgroup,

@@ -8,6 +8,7 @@
 pub mod ahead;
 mod cell;
 pub mod cgroup;
+mod group;
 mod launch;
 mod limits;
 mod probe;

@@ -14,8 +14,8 @@ use oci_spec::runtime::Mount;
 
 use super::mounts::{self, Op};
 use super::prepare::{c_string, step_failed};
-use crate::cell::{cgroup_path, needs};
 use crate::cgroup::{Hierarchies, Hierarchy, Mode};
+use crate::group::{cgroup_path, needs};
 
 /// The group in one hierarchy, which the child attaches when the keeper has made it.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ pub(crate) fn exec(
     let cgroups = target
         .cgroup
         .attach_files()
-        .map_err(|e| crate::cell::cgroup_failed(&e))?;
+        .map_err(|e| crate::group::cgroup_failed(&e))?;
     let (ours, theirs) =
         gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let back = rustix::fs::open(

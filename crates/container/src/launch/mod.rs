@@ -31,7 +31,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::cell::{Group, cgroup_failed};
+use crate::group::{Group, cgroup_failed};
 use crate::limits::{self, ProcessLimits};
 use child::{Child, Given};
 use prepare::{Prepared, errno_of, step_failed};
