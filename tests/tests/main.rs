@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod apps;
+mod clients;
 mod exec;
 mod failures;
 mod ground;
