@@ -3,33 +3,27 @@
 //! The group's directories are bound, on v1 below a small tmpfs. With the cgroup namespace the
 //! workload cannot tell it from a mount of its own, and no hierarchy of the host is reachable.
 
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::LaunchPlan;
-use gamut_sys::mount::{Reach, attr};
+use gamut_sys::mount::attr;
 use oci_spec::runtime::Mount;
 
 use super::mounts::{self, Op};
-use super::prepare::{c_string, step_failed};
+use super::operations::Later;
+use super::prepare::c_string;
 use crate::cgroup::{Hierarchies, Hierarchy, Mode};
 use crate::group::{cgroup_path, needs};
 
-/// The group in one hierarchy, which the child attaches when the keeper has made it.
-#[derive(Debug)]
-pub(crate) struct Shown {
-    group: PathBuf,
-    attributes: u64,
-}
-
-/// What the child mounts for it, and what the keeper has to give it for each [`Op::Group`] among
-/// that, in the same order.
+/// What the child mounts for it.
 pub(crate) struct View {
     /// On v1: the directory of the hierarchies.
     pub(crate) directory: Option<Op>,
-    pub(crate) groups: Vec<(Op, Shown)>,
+    /// Where each group is shown, when the keeper has made it.
+    pub(crate) groups: Vec<(CString, Later)>,
 }
 
 pub(crate) fn view(
@@ -45,16 +39,15 @@ pub(crate) fn view(
     };
     let attributes = readonly | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let path = cgroup_path(plan);
-    let shown = |hierarchy: &Hierarchy| Shown {
-        group: format!("{}{}/{path}", hierarchy.mount_point, hierarchy.base).into(),
+    let group = |hierarchy: &Hierarchy| Later::Group {
+        path: format!("{}{}/{path}", hierarchy.mount_point, hierarchy.base).into(),
         attributes,
     };
     let destination = c_string(mount.destination().as_os_str().as_bytes())?;
     let mut groups = Vec::new();
     if hierarchies.mode == Mode::V2 {
         if let Some(unified) = hierarchies.mounted.last() {
-            let target = destination;
-            groups.push((Op::Group { target }, shown(unified)));
+            groups.push((destination, group(unified)));
         }
         return Ok(View {
             directory: None,
@@ -69,20 +62,10 @@ pub(crate) fn view(
         };
         let target = c_string(mount.destination().join(name).as_os_str().as_bytes())?;
         names.push(c_string(name.as_bytes())?);
-        groups.push((Op::Group { target }, shown(hierarchy)));
+        groups.push((target, group(hierarchy)));
     }
     Ok(View {
         directory: Some(mounts::directory_tree(&destination, names)),
         groups,
     })
-}
-
-/// Opens the groups' trees, now that they are there.
-pub(crate) fn trees(shown: &[Shown]) -> Result<Vec<OwnedFd>, StartError> {
-    let open = |one: &Shown| {
-        mounts::clone_host_tree(&one.group, Reach::One, one.attributes, 0)
-            .map(|(tree, _)| tree)
-            .map_err(|e| step_failed(format!("bind the cgroup {}", one.group.display()), e))
-    };
-    shown.iter().map(open).collect()
 }

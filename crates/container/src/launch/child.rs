@@ -30,7 +30,7 @@ pub(crate) struct Child {
     /// A detached mount.
     pub(crate) root: OwnedFd,
     pub(crate) ops: Vec<Op>,
-    /// What waits for the control groups: their mounts, and those below them.
+    /// What waits for the keeper: mounts of what it makes, and those on top of them.
     pub(crate) late_ops: Vec<Op>,
     pub(crate) masked_paths: Vec<CString>,
     pub(crate) readonly_paths: Vec<CString>,
@@ -343,7 +343,7 @@ fn become_root() -> Result<(), Failure> {
 }
 
 /// What the keeper gives with its word to go on: files by which the v1 groups are entered (v2 was
-/// entered by the clone), then a tree for each [`Op::Group`].
+/// entered by the clone), then a tree for each [`Op::Given`].
 pub(super) struct Given {
     descriptors: [Option<OwnedFd>; MAX_DESCRIPTORS],
     tasks: usize,

@@ -34,6 +34,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use crate::group::{Group, cgroup_failed};
 use crate::limits::{self, ProcessLimits};
 use child::{Child, Given};
+use operations::Later;
 use prepare::{Prepared, errno_of, step_failed};
 use step::{Failure, PhaseMark, Step};
 
@@ -153,7 +154,8 @@ fn accompany(
     }
     let cgroup = group.make()?;
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
-    let trees = cgroupfs::trees(&prepared.shown)?;
+    let trees: Result<Vec<_>, _> = prepared.later.iter().map(Later::make).collect();
+    let trees = trees?;
     connect.mark("keeper: cgroup made", now_ns());
     Given::send(child, &tasks, &trees).map_err(|e| step_failed("wake the container's process", e))
 }

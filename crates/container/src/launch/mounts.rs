@@ -32,8 +32,8 @@ pub(crate) enum Op {
         target: CString,
         kind: Kind,
     },
-    /// A control group of the container's, whose tree comes when the keeper has made the group.
-    Group { target: CString },
+    /// A tree that the keeper gives when it has made it.
+    Given { target: CString, kind: Kind },
     /// The container's first terminal, shown as /dev/console too.
     Console,
     /// The device nodes and links of /dev, on the tmpfs mounted there before.
@@ -60,12 +60,14 @@ impl Op {
     pub(crate) fn target(&self) -> &CStr {
         match self {
             Op::New(new) => &new.target,
-            Op::Attach { target, .. } | Op::Devices { target, .. } | Op::Group { target } => target,
+            Op::Attach { target, .. } | Op::Devices { target, .. } | Op::Given { target, .. } => {
+                target
+            }
             Op::Console => c"/dev/console",
         }
     }
 
-    /// `given`: the trees for [`Op::Group`], one after the other.
+    /// `given`: the trees for [`Op::Given`], one after the other.
     pub(crate) fn carry_out(
         &self,
         root: BorrowedFd<'_>,
@@ -73,12 +75,12 @@ impl Op {
         given: &mut dyn Iterator<Item = OwnedFd>,
     ) -> Result<(), Failure> {
         match self {
-            Op::Group { target } => {
+            Op::Given { target, kind } => {
                 let tree = given
                     .next()
                     .ok_or(Errno::BADF)
                     .at_index(Step::Mount, index)?;
-                let target = mount_target(root, target, Kind::Directory, index)?;
+                let target = mount_target(root, target, *kind, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }
             Op::New(new) => {
@@ -332,21 +334,6 @@ fn bind(source: &Path, destination: &Path, options: &Options) -> Result<Op, Star
     Ok(Op::Attach {
         tree,
         target: c_string(destination.as_os_str().as_bytes())?,
-        kind,
-    })
-}
-
-/// Binds one file that gamut wrote.
-pub(crate) fn bind_file(source: &Path, destination: &CStr) -> Result<Op, StartError> {
-    let (tree, kind) =
-        clone_host_tree(source, Reach::One, 0, 0).map_err(|errno| StartError::Step {
-            step: format!("bind {}", source.display()),
-            reason: std::io::Error::from(errno).to_string(),
-            hint: None,
-        })?;
-    Ok(Op::Attach {
-        tree,
-        target: destination.to_owned(),
         kind,
     })
 }

@@ -1,33 +1,58 @@
 //! What a container's child mounts, drawn from the plan.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::LaunchPlan;
+use gamut_sys::mount::Reach;
 
-use super::cgroupfs::Shown;
 use super::devices::{self, Nodes};
-use super::idmap;
 use super::mounts::{self, Op};
 use super::prepare::{errno_of, step_failed};
 use super::target::Kind;
+use super::{files, idmap};
 use crate::cgroup::Hierarchies;
+
+/// What the keeper makes while the child mounts, for an [`Op::Given`].
+#[derive(Debug)]
+pub(crate) enum Later {
+    /// A control group in one hierarchy, with the attributes of its mount.
+    Group { path: PathBuf, attributes: u64 },
+    /// A file with these contents.
+    File { path: PathBuf, contents: String },
+}
+
+impl Later {
+    /// The tree to give, when the control groups are there.
+    pub(crate) fn make(&self) -> Result<OwnedFd, StartError> {
+        match self {
+            Later::Group { path, attributes } => {
+                mounts::clone_host_tree(path, Reach::One, *attributes, 0)
+                    .map(|(tree, _)| tree)
+                    .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e))
+            }
+            Later::File { path, contents } => files::write(path, contents),
+        }
+    }
+}
 
 /// What is mounted, in order.
 #[derive(Default)]
 pub(crate) struct Operations {
     pub(crate) now: Vec<Op>,
-    /// What waits for the control groups.
+    /// What waits for the keeper.
     pub(crate) late: Vec<Op>,
-    pub(crate) shown: Vec<Shown>,
+    /// What the keeper makes for each [`Op::Given`] among that, in their order.
+    pub(crate) later: Vec<Later>,
     /// The container's devpts, from which its terminals come.
     pub(crate) devpts: Option<OwnedFd>,
 }
 
 /// The mounts in order: the specification's, with /dev's nodes after its tmpfs, our own devpts in
-/// place of the listed one, and the files that gamut writes last. Control groups, and what comes
-/// on top of them, wait until those are there.
+/// place of the listed one, and the files that gamut writes last. Those, the control groups and what
+/// comes on top of them wait until the keeper has made them, after the clone.
 pub(crate) fn of(
     plan: &LaunchPlan,
     userns: bool,
@@ -54,9 +79,8 @@ pub(crate) fn of(
             Some("cgroup") => {
                 let view = super::cgroupfs::view(plan, mount, hierarchies)?;
                 ops.extend(view.directory);
-                for (op, shown) in view.groups {
-                    operations.late.push(op);
-                    operations.shown.push(shown);
+                for (target, group) in view.groups {
+                    operations.promise(target, Kind::Directory, group);
                 }
                 below_cgroups = Some(destination);
             }
@@ -83,6 +107,24 @@ pub(crate) fn of(
             )?);
         }
     }
-    operations.now.extend(super::files::write(plan)?);
+    // A mount point that is missing cannot be made any more once the root is read-only.
+    let root = plan.spec.root().as_ref();
+    let fixed = root.is_some_and(|root| root.readonly() == Some(true));
+    for (target, file) in files::of(plan) {
+        let (target, kind) = (target.to_owned(), Kind::File);
+        if fixed {
+            let tree = file.make()?;
+            operations.now.push(Op::Attach { tree, target, kind });
+        } else {
+            operations.promise(target, kind, file);
+        }
+    }
     Ok(operations)
+}
+
+impl Operations {
+    fn promise(&mut self, target: CString, kind: Kind, what: Later) {
+        self.late.push(Op::Given { target, kind });
+        self.later.push(what);
+    }
 }

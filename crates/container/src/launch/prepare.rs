@@ -12,11 +12,10 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::cgroupfs::Shown;
 use super::child::{Capabilities, Child, IN_ROOT, Program};
 use super::idmap;
 use super::mounts::Op;
-use super::operations;
+use super::operations::{self, Later};
 use super::target::Kind;
 use super::users::{self, Identity};
 use crate::cgroup::Hierarchies;
@@ -33,8 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) pid_namespace: Option<OwnedFd>,
     /// The network namespace that was made ahead.
     pub(crate) netns: Option<OwnedFd>,
-    /// The control groups that the child is given to mount.
-    pub(crate) shown: Vec<Shown>,
+    /// What the child is given to mount after the clone.
+    pub(crate) later: Vec<Later>,
 }
 
 pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
@@ -185,7 +184,7 @@ pub(crate) fn prepare(
         terminal: master,
         pid_namespace: namespaces.pid,
         netns: ahead,
-        shown: operations.shown,
+        later: operations.later,
     })
 }
 
