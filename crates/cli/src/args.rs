@@ -74,6 +74,8 @@ pub struct Context {
     /// State of this boot: sockets, locks.
     pub run_root: PathBuf,
     pub log_level: LogLevel,
+    /// When the command began, on the monotonic clock.
+    pub began_ns: u64,
     /// A keeper without work.
     keeper: RefCell<Option<Client>>,
 }
@@ -95,7 +97,7 @@ impl Context {
 
 impl GlobalArgs {
     /// The flags as the commands want them.
-    pub fn context(&self, keeper: Option<Client>) -> Context {
+    pub fn context(&self, keeper: Option<Client>, began_ns: u64) -> Context {
         Context {
             root: self.root.clone(),
             run_root: self.runroot.clone(),
@@ -103,6 +105,7 @@ impl GlobalArgs {
                 true => LogLevel::Debug,
                 false => self.log_level,
             },
+            began_ns,
             keeper: RefCell::new(keeper),
         }
     }

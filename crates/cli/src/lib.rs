@@ -60,12 +60,13 @@ pub fn fork_keeper() -> Option<Forked> {
 /// Reads the process's arguments, carries them out, and gives the exit status. `keeper` is that of
 /// [`fork_keeper`].
 pub fn main(keeper: Option<Client>) -> ExitCode {
+    let began_ns = trace::now_ns();
     let cli = match args::parse(std::env::args_os().collect()) {
         Ok(cli) => *cli,
         Err(status) => return status,
     };
     let verb = cli.command.verb();
-    let context = cli.global.context(keeper);
+    let context = cli.global.context(keeper, began_ns);
     match command::run(cli.command, &context) {
         Ok(status) => status,
         Err(failure) => failure.report(verb),

@@ -10,18 +10,20 @@ pub struct Trace {
     marks: Vec<Mark>,
 }
 
-fn now_ns() -> u64 {
+/// Nanoseconds on the monotonic clock.
+#[must_use]
+pub fn now_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 impl Trace {
-    /// Begins now.
+    /// `start_ns`: when the command began.
     #[must_use]
-    pub fn new(on: bool) -> Self {
+    pub fn new(on: bool, start_ns: u64) -> Self {
         Trace {
             on,
-            start_ns: now_ns(),
+            start_ns,
             marks: Vec::new(),
         }
     }

@@ -126,7 +126,7 @@ impl Args {
 
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
-    let mut trace = Trace::new(args.trace);
+    let mut trace = Trace::new(args.trace, context.began_ns);
     let request = args.request(&Surroundings::of_process())?;
     let attachment = args.attachment();
     if request.process.tty && attachment.stdin && !terminal::is_terminal(std::io::stdin()) {
