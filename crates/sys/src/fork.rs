@@ -38,26 +38,36 @@ pub fn fork() -> Result<Forked, Errno> {
     }
 }
 
-/// Has a new process begin on another processor than this one, where its parent is busy. Most
-/// kernels do that by themselves; one that packs its tasks leaves the child waiting for
-/// milliseconds. Afterwards it may run wherever its parent may.
-pub(crate) fn begin_elsewhere(child: Pid) {
+/// Parts a parent and its new child, so that both run at once: `moved` goes to another processor
+/// than this one. Most kernels do that by themselves; one that packs its tasks leaves the child
+/// waiting for milliseconds. Afterwards it may run wherever it might before.
+fn part(moved: Option<Pid>) {
     let Ok(cpus) = sched_getaffinity(None) else {
         return;
     };
     let mut others = cpus;
     others.unset(sched_getcpu());
-    if others.count() == 0 || sched_setaffinity(Some(child), &others).is_err() {
+    if others.count() == 0 || sched_setaffinity(moved, &others).is_err() {
         return;
     }
-    // All there will ever be, which its cpuset limits, also one that grows: the parent's own
-    // processors would be a limit for good. It is right only if somebody gave the parent one.
+    // All there will ever be, which its cpuset limits, also one that grows: the processors of today
+    // would be a limit for good. It is right only if there was none.
     let mut all = CpuSet::new();
     (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
-    let _ = sched_setaffinity(Some(child), &all);
-    if sched_getaffinity(Some(child)) != Ok(cpus) {
-        let _ = sched_setaffinity(Some(child), &cpus);
+    let _ = sched_setaffinity(moved, &all);
+    if sched_getaffinity(moved) != Ok(cpus) {
+        let _ = sched_setaffinity(moved, &cpus);
     }
+}
+
+/// For a parent in a hurry: its child begins elsewhere.
+fn begin_elsewhere(child: Pid) {
+    part(Some(child));
+}
+
+/// For a parent whose child is in a hurry: it begins here, at once, and the parent goes on elsewhere.
+pub(crate) fn make_way() {
+    part(None);
 }
 
 unsafe extern "C" {

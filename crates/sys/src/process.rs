@@ -7,7 +7,7 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::fork::begin_elsewhere;
+use crate::fork::make_way;
 use crate::mount::last_errno;
 
 /// Namespaces to create, `CLONE_NEW*` of clone(2).
@@ -85,7 +85,7 @@ pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<
         0 => Ok(Side::Child),
         pid => {
             let child = Pid::from_raw(pid as i32).ok_or(Errno::INVAL)?;
-            begin_elsewhere(child);
+            make_way();
             // SAFETY: the kernel has just stored a descriptor of ours there (CLONE_PIDFD).
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Side::Parent { child, pidfd })
