@@ -22,7 +22,8 @@ pub(super) fn of_write(dir: &Dir, file: &str, errno: Errno) -> Cause {
         Errno::NODEV | Errno::NXIO if file.starts_with("io.") || file.starts_with("blkio.") => {
             Cause::NoSuchDevice
         }
-        Errno::OPNOTSUPP if file.contains("bfq.weight") => Cause::NotBfq,
+        // Of a device: its scheduler keeps no weights.
+        Errno::OPNOTSUPP if file.contains("io.") && file.contains("weight") => Cause::NotBfq,
         Errno::OPNOTSUPP => Cause::Threaded,
         errno => Dir::plain_cause(errno),
     }

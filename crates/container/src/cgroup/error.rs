@@ -112,7 +112,7 @@ pub enum Cause {
     NoSuchDevice,
     #[error("the kernel has no such file")]
     NoFile,
-    #[error("the device's I/O scheduler is not BFQ")]
+    #[error("the device's I/O scheduler keeps no weights; BFQ does")]
     NotBfq,
     #[error("processes live in that group itself, and cgroup v2 shares out only between leaves")]
     InternalProcesses,
@@ -328,6 +328,9 @@ pub enum Warning {
     /// The kernel was built or booted without this ability.
     #[error("{limit} is ignored: this kernel has no `{file}`{}", remedy(.file))]
     NoFile { limit: String, file: String },
+    /// The device is driven by a scheduler without this ability.
+    #[error("{limit} is ignored: the device's I/O scheduler keeps no weights; BFQ does")]
+    NotBfq { limit: String },
     /// cgroup v2 has no such thing.
     #[error("{limit} is ignored: cgroup v2 has no such limit")]
     NotOnV2 { limit: String },
