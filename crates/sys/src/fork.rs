@@ -70,8 +70,9 @@ pub(crate) fn make_way() {
     part(None);
 }
 
+// SAFETY: glibc and musl both have this variable, of this type (program_invocation_name(3)).
 unsafe extern "C" {
-    /// The first argument of this process where the kernel has put it: program_invocation_name(3).
+    /// The first argument of this process where the kernel has put it.
     static program_invocation_name: *mut libc::c_char;
 }
 
