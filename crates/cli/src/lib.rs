@@ -43,8 +43,8 @@ use std::process::ExitCode;
 use gamut_engine::client::{Client, Forked};
 
 /// A keeper for the workload that the command line seems to ask for, made before anything else is
-/// in memory: it looks the network over while the arguments are read. One that is not wanted ends
-/// when its connection is dropped.
+/// in memory: it comes up while the arguments are read. One that is not wanted ends when its
+/// connection is dropped.
 pub fn fork_keeper() -> Option<Forked> {
     let mut words = std::env::args_os().skip(1);
     // Behind the global flags and their values, or behind `container`.

@@ -53,7 +53,7 @@ pub enum Request {
         plan: RootPlan,
         attributes: (u32, u32, u32),
     },
-    /// From now on send output here, and take input if `stdin`.
+    /// From now on send output here, and take input from here if it is to be given.
     Attach(Attached),
     Resize {
         rows: u16,
@@ -95,6 +95,16 @@ pub struct Starter {
 pub enum Attached {
     OutputOnly,
     WithInput,
+}
+
+impl Attached {
+    #[must_use]
+    pub fn with_input(input: bool) -> Self {
+        match input {
+            true => Attached::WithInput,
+            false => Attached::OutputOnly,
+        }
+    }
 }
 
 /// What a keeper answers.

@@ -51,10 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     };
     let signals = attached::watch_signals(&joint)?;
     keeper
-        .attach(match joint.stdin {
-            true => Attached::WithInput,
-            false => Attached::OutputOnly,
-        })
+        .attach(Attached::with_input(joint.stdin))
         .map_err(Failure::engine)?;
     match attached::run(&mut keeper, joint, &signals)? {
         Ending::Detached => Ok(ExitCode::SUCCESS),

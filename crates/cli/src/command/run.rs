@@ -226,10 +226,7 @@ impl Session<'_> {
             None
         };
         let client = Starter {
-            attached: attached.then_some(match self.attachment.stdin {
-                true => Attached::WithInput,
-                false => Attached::OutputOnly,
-            }),
+            attached: attached.then_some(Attached::with_input(self.attachment.stdin)),
             removes: removes && attached,
         };
         let started = match engine.start(self.id, keeper, client) {

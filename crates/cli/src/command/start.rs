@@ -92,10 +92,7 @@ fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitC
         detach_keys: Some(&keys),
     };
     let signals = attached::watch_signals(&joint)?;
-    let attached = match joint.stdin {
-        true => Attached::WithInput,
-        false => Attached::OutputOnly,
-    };
+    let attached = Attached::with_input(joint.stdin);
     if running {
         keeper.attach(attached).map_err(Failure::engine)?;
     } else {

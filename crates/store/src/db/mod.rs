@@ -9,8 +9,8 @@
 //! `user_version` asks for it, no checkpoint at the end, and no pragmas: SQLite is compiled with the
 //! settings that are wanted (`.cargo/config.toml`). After 128 pages of log a commit writes them back:
 //! who opens the database when no other process has it open reads the whole log (1.1 µs a page), a
-//! commit adds about five pages, and writing back costs two syncs of the disk. The file is made by [`Db::open`]
-//! itself, readable by its owner only: requests contain the workloads' environment.
+//! commit adds three pages or so, and writing back costs two syncs of the disk. The file is made by
+//! [`Db::open`] itself, readable by its owner only: requests contain the workloads' environment.
 //!
 //! Reading is on [`Session`], which [`Db`] and [`Transaction`] both lead to; writing is on
 //! [`Transaction`] only. Each family of tables has a file.
