@@ -43,7 +43,7 @@ use std::process::ExitCode;
 use gamut_engine::client::{Client, Forked};
 
 /// A keeper for the workload that the command line seems to ask for, made before anything else is
-/// in memory: it comes up while the arguments are read. One that is not wanted ends when its
+/// in memory: it comes up, and makes a network namespace, while the arguments are read. One that is not wanted ends when its
 /// connection is dropped.
 pub fn fork_keeper() -> Option<Forked> {
     let mut words = std::env::args_os().skip(1);
@@ -54,7 +54,22 @@ pub fn fork_keeper() -> Option<Forked> {
     if !runs || asks {
         return None;
     }
-    Client::fork_keeper().ok()
+    let forked = Client::fork_keeper().ok()?;
+    if let Forked::Client(keeper) = &forked
+        && !std::env::args_os().any(|word| names_a_network_that_is_there(&word))
+    {
+        // One that is gone is noticed when it is to start the workload.
+        let _ = keeper.prepare();
+    }
+    Some(forked)
+}
+
+/// Whether this may be (a part of) `--network host` or `--network container:NAME`, with which a
+/// network namespace made ahead would be for nothing.
+fn names_a_network_that_is_there(word: &std::ffi::OsStr) -> bool {
+    let word = word.as_encoded_bytes();
+    let value = word.rsplit(|byte| *byte == b'=').next().unwrap_or(word);
+    value == b"host" || value.starts_with(b"container:")
 }
 
 /// Reads the process's arguments, carries them out, and gives the exit status. `keeper` is that of

@@ -1,28 +1,35 @@
-//! What a start needs and does not depend on its plan, done while, or where, there is time.
+//! What a start needs and does not depend on its plan, done where there is time.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
+use gamut_plan::draw;
 use gamut_plan::launch::RootPlan;
+use oci_spec::runtime::Mount;
 
 use crate::cgroup::{CgroupError, Hierarchies};
 use crate::launch;
 
 thread_local! {
     static HIERARCHIES: RefCell<Option<Hierarchies>> = const { RefCell::new(None) };
+    static DEV: RefCell<Option<(Mount, OwnedFd)>> = const { RefCell::new(None) };
 }
 
-/// Looks at the host's control groups, for a keeper that is busy: see [`remember`]. What is wrong
-/// with them, the start will say.
-#[must_use]
-pub fn look() -> serde_json::Value {
-    let seen = Hierarchies::discover().ok();
-    serde_json::to_value(seen).unwrap_or_default()
+/// Looks at the host's control groups, and makes a /dev as most containers have it, for the next
+/// start of this thread. What fails here, the start will say.
+pub fn prepare() {
+    HIERARCHIES.set(Hierarchies::discover().ok());
+    DEV.set(draw::dev().ok().and_then(|mount| {
+        let tree = launch::devices::tree(&mount)?;
+        Some((mount, tree))
+    }));
 }
 
-/// Takes what [`look`] has seen in another process for the next start.
-pub fn remember(seen: serde_json::Value) {
-    HIERARCHIES.set(serde_json::from_value(seen).ok());
+/// The /dev that was made for this start, with the default nodes, if it is the one asked for.
+pub(crate) fn dev(asked: &Mount) -> Option<OwnedFd> {
+    DEV.take()
+        .filter(|(mount, _)| mount == asked)
+        .map(|(_, tree)| tree)
 }
 
 /// What was seen for this start; else what is there now.

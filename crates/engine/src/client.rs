@@ -200,7 +200,9 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<(Event, Vec<OwnedFd>), ClientError> {
-        self.packet.resize(MAX_PACKET_BYTES, 0);
+        if self.packet.is_empty() {
+            self.packet = vec![0; MAX_PACKET_BYTES];
+        }
         let (length, descriptors) =
             match gamut_sys::socket::receive(self.socket.as_fd(), &mut self.packet) {
                 Ok((0, _)) | Err(Errno::CONNRESET) => return Ok((Event::End, Vec::new())),
@@ -255,6 +257,15 @@ impl Client {
         self.send(&Request::Root { plan, attributes }, &[])
     }
 
+    /// Has a keeper without work read the plan of the container that is about to come. It is no
+    /// matter if it does not: the plan's document will be there.
+    pub fn show_plan(&self, document: &[u8]) {
+        let (before, after) = (br#"{"plan":"#, b"}");
+        if before.len() + document.len() + after.len() <= MAX_PACKET_BYTES {
+            let _ = self.send_packet(&[before, document, after], &[]);
+        }
+    }
+
     /// Output comes to [`Self::event`] from now on, and ends with [`Reply::Exited`].
     ///
     /// # Errors
@@ -292,7 +303,6 @@ impl Client {
                 id: id.to_owned(),
                 client,
                 before: Box::new(before),
-                seen: gamut_container::ahead::look(),
             },
             &[lock.as_fd()],
         )?;

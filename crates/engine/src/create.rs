@@ -245,7 +245,11 @@ impl Engine {
             log_path: dirs.log(),
             trace: options.trace,
         })?;
-        record::write_plan(&dirs, &drawn.plan)?;
+        record::write_plan(&dirs, &drawn.plan, |document| {
+            if let Some(keeper) = options.keeper {
+                keeper.show_plan(document);
+            }
+        })?;
         Ok(Created {
             id: id.to_owned(),
             name: name.to_owned(),

@@ -76,21 +76,27 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
     })
 }
 
+fn document<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, RecordError> {
+    serde_json::to_vec(value).map_err(|error| RecordError::Write {
+        path: path.to_owned(),
+        source: error.into(),
+    })
+}
+
 /// Replaces a document as one: a reader sees the old or the new one, whatever happens.
-fn replace<T: Serialize>(path: &Path, document: &T) -> Result<(), RecordError> {
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let failed = |source| RecordError::Write {
         path: path.to_owned(),
         source,
     };
     let temporary = path.with_extension("tmp");
-    let bytes = serde_json::to_vec(document).map_err(|e| failed(e.into()))?;
     let written = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(&temporary)
-        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
@@ -127,19 +133,27 @@ pub fn read_plan(container: &Container) -> Result<LaunchPlan, RecordError> {
     }
 }
 
+/// Writes a plan down, and has `meanwhile` see its document before that.
+///
 /// # Errors
 /// What the disk says.
-pub fn write_plan(container: &Container, plan: &LaunchPlan) -> Result<(), RecordError> {
+pub fn write_plan(
+    container: &Container,
+    plan: &LaunchPlan,
+    meanwhile: impl FnOnce(&[u8]),
+) -> Result<(), RecordError> {
     let place = match plan.removal {
         Removal::Keep => &container.directory,
         Removal::OnExit => container.run(),
     };
     let path = place.join(PLAN);
+    let document = document(&path, plan)?;
+    meanwhile(&document);
     make_private(place).map_err(|source| RecordError::Write {
         path: path.clone(),
         source,
     })?;
-    replace(&path, plan)
+    replace(&path, &document)
 }
 
 /// The status of a container; one that was never started has none and is [`Status::default`].
@@ -158,7 +172,8 @@ pub fn read_status(container: &Container) -> Result<Status, RecordError> {
 /// # Errors
 /// What the disk says.
 pub fn write_status(container: &Container, status: &Status) -> Result<(), RecordError> {
-    replace(&place(container).join(STATUS), status)
+    let path = place(container).join(STATUS);
+    replace(&path, &document(&path, status)?)
 }
 
 /// The right to be a container's keeper, held as a file lock (flock(2)): it ends with the process

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Status;
 use crate::cell::{CellError, Exit, Limits, StartError};
-use crate::launch::{ExecPlan, RootPlan};
+use crate::launch::{ExecPlan, LaunchPlan, RootPlan};
 use crate::stats::Stats;
 
 /// The longest packet.
@@ -42,8 +42,6 @@ pub enum Request {
         client: Starter,
         /// What the container's status was.
         before: Box<Status>,
-        /// What the client has seen of the host while the keeper was busy, in the level's own form.
-        seen: serde_json::Value,
     },
     /// A workload with a network namespace of its own is about to come: make it meanwhile.
     Prepare,
@@ -53,6 +51,8 @@ pub enum Request {
         plan: RootPlan,
         attributes: (u32, u32, u32),
     },
+    /// What `plan.json` will say of the container that is about to come: to be read meanwhile.
+    Plan(Box<LaunchPlan>),
     /// From now on send output here, and take input from here if it is to be given.
     Attach(Attached),
     Resize {

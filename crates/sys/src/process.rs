@@ -4,7 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::mm::Advice;
 use rustix::process::Pid;
 
 use crate::fork::make_way;
@@ -221,34 +223,43 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Gives freed heap memory back to the kernel (malloc_trim(3)) and the stack that no call is using,
-/// and lets go of the program's own code and constants: what is needed again comes back from the
-/// page cache, a few pages at a time. For a process that has done the most of its work and now
-/// waits, perhaps for months.
-pub fn rest() {
+/// Waits until `fd` is readable or `timeout` is over, with as little memory as can be: freed heap
+/// memory (malloc_trim(3)), the stack that no call is using, and the program's own code and
+/// constants are let go of first; what is needed again comes back from the page cache. For a
+/// process that has done the most of its work and now waits, perhaps for months.
+#[inline(never)]
+pub fn rest(fd: BorrowedFd<'_>, timeout: Option<&Timespec>) {
+    let mut ranges = [(0, 0); 8];
+    if let Ok(maps) = std::fs::read_to_string("/proc/self/maps") {
+        let found = maps
+            .lines()
+            .filter_map(|line| unused_stack(line).or_else(|| unwritten(line)));
+        for (slot, range) in ranges.iter_mut().zip(found) {
+            *slot = range;
+        }
+    }
+    let mut waited_for = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     // SAFETY: malloc_trim may be called at any time from any thread.
     unsafe { libc::malloc_trim(0) };
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
-        return;
-    };
-    if let Some((start, length)) = maps.lines().find_map(unused_stack) {
-        // SAFETY: the range ends well below every frame of this thread, which is the one whose
-        // stack this is (see `unused_stack`); what lies there is left over from calls that have
-        // returned, and reads as zero from now on.
-        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    // From here on only system calls are made, all from this function: each other page of code
+    // that runs would bring its neighbours back, too.
+    for (start, length) in ranges {
+        // SAFETY: MADV_DONTNEED drops pages, and loses what was written to private ones. A range
+        // is either stack that ends well below every frame of this thread, which is the one whose
+        // stack it is (see `unused_stack`), and holds what calls that have returned left there; or
+        // a private mapping of a file that was never writable (see `unwritten`), so the next
+        // access finds the same bytes in the file, which stays as long as it is mapped. An unused
+        // slot has no length.
+        let _ = unsafe { rustix::mm::madvise(start as *mut _, length, Advice::LinuxDontNeed) };
     }
-    for (start, length) in maps.lines().filter_map(unwritten) {
-        // SAFETY: MADV_DONTNEED drops pages, and loses what was written to private ones; these
-        // are private mappings of a file that were never writable (see `unwritten`), so the next
-        // access finds the same bytes in the file, which stays as long as it is mapped.
-        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
-    }
+    // Who waits looks again what has happened, so that an error is no more than an early end.
+    let _ = rustix::event::poll(&mut waited_for, timeout);
 }
 
 /// The part of the stack that lies below the calls being made, if a line of proc_pid_maps(5) is the
 /// stack of the calling thread. Room is left for what is called from here.
 fn unused_stack(line: &str) -> Option<(usize, usize)> {
-    const ROOM: usize = 16 << 10;
+    const ROOM: usize = 4 << 10;
     const PAGE: usize = 4096;
     let here = (&raw const line) as usize;
     let (start, end) = line
@@ -295,6 +306,8 @@ pub fn close_inherited(first: u32) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]
@@ -311,7 +324,18 @@ mod tests {
         ] {
             assert_eq!(unwritten(kept), None, "{kept}");
         }
-        rest();
+    }
+
+    #[test]
+    fn rest_ends_with_the_time_or_with_news() {
+        let (ours, theirs) = crate::socket::pair().unwrap();
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        };
+        rest(ours.as_fd(), Some(&moment));
+        drop(theirs);
+        rest(ours.as_fd(), None);
     }
 
     #[test]

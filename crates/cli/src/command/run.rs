@@ -17,7 +17,7 @@ use crate::fetch;
 use crate::terminal;
 use crate::trace::Trace;
 use crate::workload::{Surroundings, WorkloadArgs};
-use gamut_plan::request::{AfterExit, NetworkMode, RunRequest};
+use gamut_plan::request::{AfterExit, RunRequest};
 
 /// Run a command in a new container
 ///
@@ -138,9 +138,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     } else {
         Some(context.keeper()?)
     };
-    if let (Some(keeper), true) = (&keeper, has_own_network(&request)) {
-        keeper.prepare().map_err(Failure::engine)?;
-    }
     // Never closed: the kernel does that at the end of the process, and quicker.
     let mut engine = ManuallyDrop::new(context.engine()?);
     let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
@@ -180,14 +177,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         id: &created.id,
     };
     session.start(&mut engine, keeper, trace)
-}
-
-/// Whether the workload gets a network namespace, whatever it is connected to.
-fn has_own_network(request: &RunRequest) -> bool {
-    !matches!(
-        request.network.mode,
-        NetworkMode::Host | NetworkMode::Container(_)
-    )
 }
 
 /// One run, from the made container on.

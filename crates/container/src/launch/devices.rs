@@ -7,12 +7,12 @@ use std::path::Path;
 
 use gamut_plan::cell::StartError;
 use gamut_sys::mount::Reach;
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use super::child::{attach, mount_target};
-use super::mounts::{Op, c_string, clone_host_tree};
+use super::mounts::{self, Op, c_string, clone_host_tree};
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -121,6 +121,43 @@ pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes) -> Result<Op, StartErr
         nodes,
         links,
     })
+}
+
+/// Makes nodes and links (name, target) in a /dev. Allocates nothing.
+pub(super) fn fill(
+    directory: BorrowedFd<'_>,
+    nodes: &[Node],
+    links: &[(CString, CString)],
+    index: usize,
+) -> Result<(), Failure> {
+    for node in nodes {
+        node.make(directory, index)?;
+    }
+    for (name, to) in links {
+        match rustix::fs::symlinkat(to.as_c_str(), directory, name.as_c_str()) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).at_index(Step::Device, index),
+        }
+    }
+    Ok(())
+}
+
+/// A /dev with the default nodes and the directories that most containers mount on, not attached
+/// anywhere yet. `None`: whoever starts the container makes it, and says what is wrong.
+pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
+    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) =
+        (mounts::prepare(mount), devices(&[], Nodes::Make))
+    else {
+        return None;
+    };
+    let tree = new.make().ok()?;
+    let before = rustix::process::umask(Mode::empty());
+    let filled = fill(tree.as_fd(), &nodes, &links, 0).is_ok()
+        && [c"pts", c"mqueue"].into_iter().all(|directory| {
+            rustix::fs::mkdirat(&tree, directory, Mode::from_raw_mode(0o755)).is_ok()
+        });
+    rustix::process::umask(before);
+    filled.then_some(tree)
 }
 
 fn host_node(how: Nodes, path: &Path) -> Result<Option<OwnedFd>, StartError> {

@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::child::{PRIVATE, attach, mount_target, open_tree};
-use super::devices::Node;
+use super::devices::{self, Node};
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -105,23 +105,14 @@ impl Op {
                 links,
             } => {
                 let directory = mount_target(root, target, Kind::Directory, index)?;
-                for node in nodes {
-                    node.make(directory.as_fd(), index)?;
-                }
-                for (name, to) in links {
-                    match rustix::fs::symlinkat(to.as_c_str(), &directory, name.as_c_str()) {
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(errno) => return Err(errno).at_index(Step::Device, index),
-                    }
-                }
-                Ok(())
+                devices::fill(directory.as_fd(), nodes, links, index)
             }
         }
     }
 }
 
 impl NewMount {
-    fn make(&self) -> Result<OwnedFd, Errno> {
+    pub(super) fn make(&self) -> Result<OwnedFd, Errno> {
         let fs = fsopen(self.filesystem.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(fs.as_fd(), c"source", self.source.as_c_str())?;
         for (key, value) in &self.options {

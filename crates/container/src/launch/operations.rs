@@ -13,6 +13,7 @@ use super::mounts::{self, Op};
 use super::prepare::{errno_of, step_failed};
 use super::target::Kind;
 use super::{files, idmap};
+use crate::ahead;
 use crate::cgroup::Hierarchies;
 
 /// What the keeper makes while the child mounts, for an [`Op::Given`].
@@ -75,6 +76,19 @@ pub(crate) fn of(
         } else {
             &mut operations.now
         };
+        let is_dev = destination == Path::new("/dev");
+        if is_dev
+            && linux_devices.is_empty()
+            && !userns
+            && let Some(tree) = ahead::dev(mount)
+        {
+            ops.push(Op::Attach {
+                tree,
+                target: c"/dev".to_owned(),
+                kind: Kind::Directory,
+            });
+            continue;
+        }
         match mount.typ().as_deref() {
             Some("cgroup") => {
                 let view = super::cgroupfs::view(plan, mount, hierarchies)?;
@@ -100,7 +114,7 @@ pub(crate) fn of(
             }
             _ => ops.push(mounts::prepare(mount)?),
         }
-        if destination == Path::new("/dev") {
+        if is_dev {
             operations.now.push(devices::devices(
                 linux_devices,
                 if userns { Nodes::Bind } else { Nodes::Make },

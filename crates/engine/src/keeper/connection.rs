@@ -142,7 +142,9 @@ impl Keeper {
 
     fn receive(&mut self, id: u32) {
         let mut packet = std::mem::take(&mut self.packet);
-        packet.resize(MAX_PACKET_BYTES, 0);
+        if packet.is_empty() {
+            packet = vec![0; MAX_PACKET_BYTES];
+        }
         self.receive_into(id, &mut packet);
         self.packet = packet;
     }

@@ -134,6 +134,8 @@ pub(super) struct Keeper {
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
     pub(super) root: Option<RootAhead>,
+    /// The plan of the start that is about to come.
+    pub(super) plan: Option<Box<LaunchPlan>>,
     pub(super) done: bool,
     /// Yields the signals that ask this process to end.
     pub(super) signals: Option<OwnedFd>,
@@ -162,6 +164,7 @@ impl Keeper {
             trace: Vec::new(),
             ahead: None,
             root: None,
+            plan: None,
             done: false,
             signals: None,
             packet: Vec::new(),
@@ -194,7 +197,7 @@ impl Keeper {
                 Ok(0) if self.workload.is_some() && !self.rested => {
                     self.rested = true;
                     self.packet = Vec::new();
-                    gamut_sys::process::rest();
+                    gamut_sys::process::rest(self.poll.as_fd(), self.timeout().as_ref());
                 }
                 Ok(_) => self.rested = false,
                 Err(Errno::INTR) => {}

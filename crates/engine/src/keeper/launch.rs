@@ -44,6 +44,7 @@ impl Keeper {
     pub(super) fn launch(
         &mut self,
         client: u32,
+        id: &str,
         dirs: &Container,
         before: Status,
         lock: Option<OwnedFd>,
@@ -57,7 +58,7 @@ impl Keeper {
                 },
             );
         };
-        match self.try_launch(dirs, before, lock) {
+        match self.try_launch(id, dirs, before, lock) {
             Ok(workload) => {
                 let status = &workload.status;
                 let trace = if workload.plan.trace == Trace::On {
@@ -82,14 +83,19 @@ impl Keeper {
 
     fn try_launch(
         &mut self,
+        id: &str,
         dirs: &Container,
         before: Status,
         lock: OwnedFd,
     ) -> Result<Workload, StartError> {
-        let mut plan = record::read_plan(dirs).map_err(|e| {
-            let _ = record::write_status(dirs, &before);
-            failed("read the plan", &e)
-        })?;
+        let shown = self.plan.take().filter(|plan| plan.id == id);
+        let mut plan = match shown {
+            Some(plan) => *plan,
+            None => record::read_plan(dirs).map_err(|e| {
+                let _ = record::write_status(dirs, &before);
+                failed("read the plan", &e)
+            })?,
+        };
         let mut status = Status {
             phase: Phase::Starting,
             keeper_pid: rustix::process::getpid().as_raw_nonzero().get(),

@@ -179,7 +179,7 @@ pub(super) struct Connector<'a> {
     pub(super) root: Option<OwnedFd>,
 }
 
-/// A network namespace that was made while there was time, and the way into it.
+/// A network namespace that was made while there was time, its loopback up, and the way into it.
 #[derive(Debug)]
 pub(super) struct Ahead {
     netns: OwnedFd,
@@ -189,7 +189,8 @@ pub(super) struct Ahead {
 impl Ahead {
     /// `None`: it is made at the start then, which says what is wrong.
     pub(super) fn make() -> Option<Ahead> {
-        let (netns, inside) = Inside::create().ok()?;
+        let (netns, mut inside) = Inside::create().ok()?;
+        inside.loopback_up().ok()?;
         Some(Ahead { netns, inside })
     }
 }
@@ -221,12 +222,16 @@ impl Connect for Connector<'_> {
             .ahead
             .take()
             .filter(|ahead| same(ahead.netns.as_fd(), netns));
+        let is_up = ahead.is_some();
         let mut inside = match ahead {
             Some(ahead) => ahead.inside,
             None => Inside::open(netns).map_err(failed)?,
         };
         let NetworkPlan::Bridge(place) = self.plan else {
-            return inside.loopback_up().map_err(failed);
+            return match is_up {
+                true => Ok(()),
+                false => inside.loopback_up().map_err(failed),
+            };
         };
         let network = network_of(place)?;
         let mut ensured = network.ensure().map_err(failed)?;

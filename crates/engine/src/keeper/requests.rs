@@ -24,9 +24,7 @@ impl Keeper {
                 id: container,
                 client,
                 before,
-                seen,
             } => {
-                gamut_container::ahead::remember(seen);
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.removes = client.removes;
                     if let Some(attached) = client.attached {
@@ -34,13 +32,21 @@ impl Keeper {
                     }
                 }
                 let dirs = Dirs::new(root, run_root).container(&container);
-                self.launch(id, &dirs, *before, descriptors.into_iter().next());
+                self.launch(
+                    id,
+                    &container,
+                    &dirs,
+                    *before,
+                    descriptors.into_iter().next(),
+                );
             }
             Request::Prepare => {
                 self.ahead = Ahead::make();
                 self.mark("keeper: network namespace made ahead");
                 let _ = record::boot_id();
+                gamut_container::ahead::prepare();
             }
+            Request::Plan(plan) => self.plan = Some(plan),
             Request::Root { plan, attributes } => {
                 self.root = Some(RootAhead::make(plan, attributes));
                 self.mark("keeper: root made and mounted ahead");

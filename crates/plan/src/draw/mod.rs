@@ -8,6 +8,8 @@ mod process;
 mod resources;
 mod security;
 
+pub use mounts::dev;
+
 use std::path::PathBuf;
 
 use gamut_spec::image::ImageConfig;

@@ -39,11 +39,7 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Vec<Mount>, DrawError> {
     let access = if writable { "rw" } else { "ro" };
     let mut list = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount(
-            "/dev",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        )?,
+        dev()?,
         mount(
             "/dev/pts",
             "devpts",
@@ -87,6 +83,18 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Vec<Mount>, DrawError> {
     });
     list.extend(given);
     Ok(list)
+}
+
+/// /dev as every container has it unless its user says otherwise.
+///
+/// # Errors
+/// None: what is given is whole.
+pub fn dev() -> Result<Mount, DrawError> {
+    mount(
+        "/dev",
+        "tmpfs",
+        &["nosuid", "strictatime", "mode=755", "size=65536k"],
+    )
 }
 
 fn shared_memory(drawing: &Drawing<'_>) -> Result<Option<Mount>, DrawError> {
