@@ -1,6 +1,7 @@
 //! interleave: runs several commands in turn, round after round, and compares their wall-clock
-//! times. What disturbs the machine disturbs all of them alike; the order turns by one each
-//! round, so that no command always follows the same one.
+//! times. What disturbs the machine disturbs all of them alike; the order is another one each
+//! round (shuffled, but the same in every run of this program), so that no command always follows
+//! the same one, and a moment passes after each, for what it leaves to be done behind its back.
 //!
 //!     interleave [--rounds N] [--warm-up N] --case NAME COMMAND [ARG...] [--then COMMAND...] ...
 //!     interleave burst COUNT JOBS COMMAND [ARG...]
@@ -22,6 +23,10 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "usage: interleave [--rounds N] [--warm-up N] --case NAME COMMAND [ARG...] \
                      [--then COMMAND [ARG...]]... ...\n       \
                      interleave burst COUNT JOBS COMMAND [ARG...]";
+
+/// What passes between two cases: an engine's own clearing up, the kernel's taking down of
+/// namespaces and control groups.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// One row of the table.
 #[derive(Debug)]
@@ -92,11 +97,14 @@ fn parse(arguments: &[String]) -> Option<Request> {
 }
 
 fn compare(request: &mut Request) -> io::Result<ExitCode> {
-    let count = request.cases.len();
+    let mut order: Vec<usize> = (0..request.cases.len()).collect();
+    let mut chance: u64 = 0x9e37_79b9_7f4a_7c15;
     for round in 0..request.warm_up + request.rounds {
-        for turn in 0..count {
-            let case = &mut request.cases[(round + turn) % count];
-            let word = format!("bench-{}-{round}-{turn}", std::process::id());
+        shuffle(&mut order, &mut chance);
+        for index in &order {
+            std::thread::sleep(SETTLE);
+            let case = &mut request.cases[*index];
+            let word = format!("bench-{}-{round}-{index}", std::process::id());
             match run_all(&case.commands, &word)? {
                 None => case.failures += 1,
                 Some(took) if round >= request.warm_up => case.times.push(took),
@@ -111,6 +119,16 @@ fn compare(request: &mut Request) -> io::Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Fisher and Yates's, with Marsaglia's xorshift64 for chance.
+fn shuffle(order: &mut [usize], chance: &mut u64) {
+    for last in (1..order.len()).rev() {
+        *chance ^= *chance << 13;
+        *chance ^= *chance >> 7;
+        *chance ^= *chance << 17;
+        order.swap(last, (*chance % (last as u64 + 1)) as usize);
+    }
 }
 
 /// The time that the commands took; `None` when one failed, after showing what it said.
