@@ -38,6 +38,8 @@ pub mod view;
 )]
 pub mod workload;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use gamut_engine::client::{Client, Forked};
@@ -46,9 +48,13 @@ use gamut_engine::client::{Client, Forked};
 /// in memory: it comes up, and makes a network namespace, while the arguments are read. One that is not wanted ends when its
 /// connection is dropped.
 pub fn fork_keeper() -> Option<Forked> {
-    let mut words = std::env::args_os().skip(1);
-    // Behind the global flags and their values, or behind `container`.
-    let runs = words.by_ref().take(8).any(|word| word == "run");
+    let mut words = words().into_iter().skip(1);
+    // Behind the global flags and their values, or behind `container`; an OCI runtime has no keeper.
+    let first = words
+        .by_ref()
+        .take(8)
+        .find(|word| word == "run" || word == "oci");
+    let runs = first.is_some_and(|word| word == "run");
     // Nothing is run for who asks what `run` does.
     let asks = words.take(2).any(|word| word == "--help");
     if !runs || asks {
@@ -64,6 +70,19 @@ pub fn fork_keeper() -> Option<Forked> {
     Some(forked)
 }
 
+/// The command line. Called by the name of an OCI runtime, the program is one.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let name = words.first().map(|word| Path::new(word).file_name());
+    if name
+        .flatten()
+        .is_some_and(|name| name == command::oci::PROGRAM_NAME)
+    {
+        words.insert(1, "oci".into());
+    }
+    words
+}
+
 /// Whether this may be (a part of) `--network host` or `--network container:NAME`, with which a
 /// network namespace made ahead would be for nothing.
 fn names_a_network_that_is_there(word: &std::ffi::OsStr) -> bool {
@@ -76,7 +95,7 @@ fn names_a_network_that_is_there(word: &std::ffi::OsStr) -> bool {
 /// [`fork_keeper`].
 pub fn main(keeper: Option<Client>) -> ExitCode {
     let began_ns = trace::now_ns();
-    let cli = match args::parse(std::env::args_os().collect()) {
+    let cli = match args::parse(words()) {
         Ok(cli) => *cli,
         Err(status) => return status,
     };

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::group::{Group, cgroup_failed};
+use crate::group::{Group, Stale, cgroup_failed};
 use crate::launch::exec::{self, Target};
 use crate::launch::{self, Started, prepare};
 use crate::limits;
@@ -87,7 +87,7 @@ impl Cell for Container {
         connect: &mut dyn Connect,
     ) -> Result<Self, StartError> {
         let hierarchies = crate::ahead::hierarchies().map_err(|e| cgroup_failed(&e))?;
-        let mut group = Group::new(plan, &hierarchies);
+        let mut group = Group::new(plan, &hierarchies, Stale::Kill);
         let root = match connect.root() {
             Some(root) if !launch::root::has_own_ids(plan) => root,
             _ => launch::root::make(plan)?,

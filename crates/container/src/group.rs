@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use gamut_plan::cell::StartError;
-use gamut_plan::launch::LaunchPlan;
+use gamut_plan::launch::{Groups, LaunchPlan};
 use gamut_spec::Fault;
 
 use crate::cgroup::{Cgroup, CgroupError, Hierarchies, Needs, Version};
@@ -49,6 +49,9 @@ impl Drop for Tentative {
 
 /// What a group is made for.
 pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
+    if plan.groups == Groups::All {
+        return Needs::everything();
+    }
     let linux = plan.spec.linux().as_ref();
     match linux.and_then(|l| l.resources().as_ref()) {
         Some(resources) => Needs::of(resources),
@@ -56,20 +59,31 @@ pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
     }
 }
 
+/// What becomes of a group that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stale {
+    /// It was left over by a keeper that was killed: the start holds the container's lock.
+    Kill,
+    /// It may be anybody's: only one without processes is taken.
+    IfEmpty,
+}
+
 /// The control group of a start. On v1 it is five directories or more, which are made while the
 /// child mounts; on v2 it is one, and the child is cloned into it.
 pub(crate) struct Group<'a> {
     plan: &'a LaunchPlan,
     hierarchies: &'a Hierarchies,
+    stale: Stale,
     made: Tentative,
     warnings: Vec<String>,
 }
 
 impl<'a> Group<'a> {
-    pub(crate) fn new(plan: &'a LaunchPlan, hierarchies: &'a Hierarchies) -> Self {
+    pub(crate) fn new(plan: &'a LaunchPlan, hierarchies: &'a Hierarchies, stale: Stale) -> Self {
         Group {
             plan,
             hierarchies,
+            stale,
             made: Tentative(None),
             warnings: Vec::new(),
         }
@@ -92,9 +106,10 @@ impl<'a> Group<'a> {
             let path = cgroup_path(self.plan);
             let needs = needs(self.plan);
             let made = match Cgroup::create(self.hierarchies, &path, &needs) {
-                // Left over by a keeper that was killed: this start holds the container's lock.
-                Err(CgroupError::Exists { .. }) => remove_stale(self.hierarchies, &path)
-                    .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs)),
+                Err(CgroupError::Exists { .. }) => {
+                    remove_stale(self.hierarchies, &path, self.stale)
+                        .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs))
+                }
                 other => other,
             };
             let cgroup = self.made.0.insert(made.map_err(|e| cgroup_failed(&e))?);
@@ -122,8 +137,15 @@ fn not_made() -> StartError {
     }
 }
 
-fn remove_stale(hierarchies: &Hierarchies, path: &str) -> Result<(), CgroupError> {
+fn remove_stale(hierarchies: &Hierarchies, path: &str, how: Stale) -> Result<(), CgroupError> {
     let stale = Cgroup::open(hierarchies, path)?;
-    stale.kill_all()?;
+    match how {
+        Stale::Kill => stale.kill_all()?,
+        Stale::IfEmpty if stale.processes()?.is_empty() => {}
+        Stale::IfEmpty => {
+            let path = path.to_owned();
+            return Err(CgroupError::Exists { path });
+        }
+    }
     stale.remove()
 }

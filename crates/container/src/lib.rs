@@ -11,6 +11,7 @@ pub mod cgroup;
 mod group;
 mod launch;
 mod limits;
+pub mod oci;
 mod probe;
 pub mod rlimits;
 pub mod seccomp;

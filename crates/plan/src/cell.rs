@@ -49,6 +49,15 @@ pub trait Connect {
         None
     }
 
+    /// The workload's mounts are made and its root is not entered yet. Called only where the start
+    /// was asked to wait there, with the process that is to become the workload.
+    ///
+    /// # Errors
+    /// Anything that is to end the start.
+    fn mounted(&mut self, _pid: i32) -> Result<(), StartError> {
+        Ok(())
+    }
+
     /// A phase of the start was over at `at_ns` on the monotonic clock; told in no order.
     fn mark(&mut self, _phase: &str, _at_ns: u64) {}
 }

@@ -33,6 +33,9 @@ pub struct LaunchPlan {
     pub log: LogPlan,
     pub stop: StopPlan,
     pub removal: Removal,
+    /// Which control groups it gets on version 1.
+    #[serde(default)]
+    pub groups: Groups,
     /// Where the time of a start goes is written to the trace.
     #[serde(default)]
     pub trace: Trace,
@@ -41,6 +44,17 @@ pub struct LaunchPlan {
 impl LaunchPlan {
     /// What this build writes and reads.
     pub const VERSION: u32 = 1;
+}
+
+/// The hierarchies of cgroup version 1 that a workload gets a group in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Groups {
+    /// Those that limits and statistics need.
+    #[default]
+    Needed,
+    /// All that there are: who asked for the workload looks for it there.
+    All,
 }
 
 /// Whether the keeper notes when each phase of the start was reached.
@@ -67,6 +81,17 @@ pub struct UserPlan {
     pub user: String,
     /// Supplementary groups besides those of /etc/group, by name or number.
     pub groups: Vec<String>,
+    /// Takes the place of both: nothing is looked up, and no group comes on top.
+    #[serde(default)]
+    pub exact: Option<Ids>,
+}
+
+/// Who a process runs as, to the letter.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
 }
 
 /// The root file system: read-only layers under one writable one.

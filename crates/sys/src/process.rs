@@ -217,6 +217,23 @@ pub fn join(of: BorrowedFd<'_>, namespaces: u64) -> Result<(), Errno> {
     }
 }
 
+/// Gives this process a session keyring of its own, keyrings(7): the one that it was started with
+/// belongs to somebody else.
+///
+/// # Errors
+/// `ENOSYS` in a kernel without keys; `EDQUOT` past the user's quota.
+pub fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: keyctl(2) reads the name, which is a C string, and nothing else of ours.
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    if result >= 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}
+
 /// Ends this process at once, without running destructors or flushing anything; _exit(2).
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory of ours.
@@ -344,11 +361,12 @@ mod tests {
         let here = (&raw const here) as usize;
         let line =
             |start: usize, end: usize| format!("{start:x}-{end:x} rw-p 00000000 00:00 0   [stack]");
-        let (start, length) = unused_stack(&line(here & !0xf_ffff, here + 4096)).unwrap();
+        let far_below = (here - 0x10_0000) & !0xfff;
+        let (start, length) = unused_stack(&line(far_below, here + 4096)).unwrap();
         assert!(start + length < here && length % 4096 == 0);
         assert_eq!(unused_stack(&line(here + 4096, here + 8192)), None, "above");
         assert_eq!(
-            unused_stack(&line(here & !0xf_ffff, here & !0xf_ffff | 1)),
+            unused_stack(&line(far_below, far_below + 1)),
             None,
             "another's"
         );

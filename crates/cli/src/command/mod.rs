@@ -16,6 +16,7 @@ pub mod login;
 pub mod logout;
 pub mod logs;
 pub mod man;
+pub mod oci;
 pub mod port;
 pub mod ps;
 pub mod pull;
@@ -68,6 +69,7 @@ pub enum Command {
     Container(container::Args),
     Image(image::Args),
     System(system::Args),
+    Oci(Box<oci::Args>),
     Completion(completion::Args),
     Man(man::Args),
 }
@@ -114,6 +116,7 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Container(args) => container::run(args, context),
         Command::Image(args) => image::run(args, context),
         Command::System(args) => system::run(args, context),
+        Command::Oci(args) => oci::run(*args),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
     }

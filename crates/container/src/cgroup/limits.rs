@@ -34,6 +34,13 @@ impl Needs {
         }
     }
 
+    /// Whatever there is.
+    pub fn everything() -> Self {
+        Self {
+            controllers: ControllerSet::of(&Controller::ALL),
+        }
+    }
+
     /// [`Self::standard`] and what `limits` ask for.
     pub fn of(limits: &LinuxResources) -> Self {
         let mut set = Self::standard().controllers;

@@ -7,17 +7,15 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
-use gamut_sys::process::{self, StringArray, namespace};
-use gamut_sys::seccomp;
-use gamut_sys::signal;
+use gamut_sys::process::{self, namespace};
 use gamut_sys::socket::{MAX_DESCRIPTORS, receive_each};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
-use rustix::process::Signal;
-use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::alone::Alone;
 use super::mounts::Op;
+use super::program::{Life, Program};
 use super::step::{At, Failure, Phase, PhaseMark, Step};
 use super::target::{self, Kind};
 
@@ -43,37 +41,8 @@ pub(crate) struct Child {
     pub(crate) program: Program,
     /// Whether phases are told to the keeper.
     pub(crate) traced: bool,
-}
-
-/// What both a start's and an exec's child do last: become the user's program.
-#[derive(Debug)]
-pub(crate) struct Program {
-    pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
-    pub(crate) terminal: bool,
-    pub(crate) cwd: CString,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) groups: Vec<Gid>,
-    pub(crate) capabilities: Capabilities,
-    pub(crate) no_new_privileges: bool,
-    pub(crate) seccomp: Option<(seccomp::Program, seccomp::Flags)>,
-    pub(crate) umask: u32,
-    /// Where the program may be, in the order of PATH.
-    pub(crate) candidates: Vec<CString>,
-    pub(crate) args: StringArray,
-    pub(crate) env: StringArray,
-}
-
-/// The five sets as bit masks; capabilities(7).
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Capabilities {
-    pub(crate) bounding: u64,
-    pub(crate) effective: u64,
-    pub(crate) permitted: u64,
-    pub(crate) inheritable: u64,
-    pub(crate) ambient: u64,
+    /// What is asked for of a container that has no keeper.
+    pub(crate) alone: Option<Alone>,
 }
 
 const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
@@ -89,8 +58,7 @@ impl Child {
     }
 
     fn become_program(&self, keeper: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .at(Step::DeathSignal)?;
+        Life::WithParent.apply()?;
         if self.own_user_namespace {
             // Until the keeper has written the maps, this process is nobody and may do nothing.
             wait_for(keeper)?;
@@ -98,6 +66,9 @@ impl Child {
         }
         for (index, (fd, kind)) in self.join.iter().enumerate() {
             process::join(fd.as_fd(), *kind).at_index(Step::JoinNamespace, index)?;
+        }
+        if let Some(alone) = &self.alone {
+            alone.begin()?;
         }
         rustix::process::umask(Mode::empty());
         rustix::process::setsid().at(Step::Terminal)?;
@@ -122,8 +93,19 @@ impl Child {
             }
         }
         self.mark(keeper, Phase::Released);
-        self.program
-            .execute(if self.traced { Some(keeper) } else { None })
+        let Some(alone) = &self.alone else {
+            return self.program.execute(self.traced.then_some(keeper));
+        };
+        if let Some(propagation) = alone.root_propagation {
+            rustix::mount::mount_change(c"/", propagation).at(Step::RootPropagation)?;
+        }
+        let starter = alone.wait(&self.program, keeper)?;
+        let failure = match self.program.execute(None) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        let _ = rustix::io::write(&starter, &failure.to_bytes());
+        Err(failure)
     }
 
     fn build_root(&self, keeper: BorrowedFd<'_>) -> Result<(), Failure> {
@@ -144,6 +126,10 @@ impl Child {
             make_readonly(root, path).at_index(Step::ReadOnlyPath, index)?;
         }
         self.mark(keeper, Phase::Masked);
+        if self.alone.as_ref().is_some_and(|alone| alone.hooks) {
+            let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::AwaitsHooks));
+            wait_for(keeper)?;
+        }
         pivot(root).at(Step::Pivot)?;
         self.mark(keeper, Phase::Pivoted);
         if self.readonly_root {
@@ -219,109 +205,6 @@ impl Child {
         }
         Ok(())
     }
-}
-
-impl Program {
-    /// Streams, directory, identity, privileges, filter, exec; in this order, because each takes
-    /// away what the ones before it need.
-    pub(crate) fn execute(
-        &self,
-        traced: Option<BorrowedFd<'_>>,
-    ) -> Result<std::convert::Infallible, Failure> {
-        let Program {
-            stdin,
-            stdout,
-            stderr,
-            ..
-        } = self;
-        if self.terminal {
-            rustix::process::ioctl_tiocsctty(stdin).at(Step::Terminal)?;
-        }
-        process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)?;
-        process::close_on_exec_from(3).at(Step::Descriptors)?;
-        rustix::process::umask(Mode::from_raw_mode(self.umask));
-        drop_bounding(self.capabilities.bounding).at(Step::BoundingSet)?;
-        if !self.no_new_privileges {
-            // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
-            self.install_filter()?;
-        }
-        rustix::thread::set_keep_capabilities(true).at(Step::User)?;
-        rustix::thread::set_thread_groups(&self.groups).at(Step::Groups)?;
-        let (gid, uid) = (Gid::from_raw(self.gid), Uid::from_raw(self.uid));
-        rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::User)?;
-        rustix::thread::set_keep_capabilities(false).at(Step::User)?;
-        rustix::process::chdir(self.cwd.as_c_str()).at(Step::WorkingDirectory)?;
-        self.set_capabilities().at(Step::Capabilities)?;
-        // A change of identity clears it (prctl(2)).
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .at(Step::DeathSignal)?;
-        if self.no_new_privileges {
-            rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
-            self.install_filter()?;
-        }
-        signal::reset_for_exec();
-        if let Some(keeper) = traced {
-            let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::Executing));
-        }
-        let mut failure = Failure::new(Step::Exec, Errno::NOENT);
-        for (index, candidate) in self.candidates.iter().enumerate() {
-            let errno = process::execve(candidate, &self.args, &self.env);
-            let seen = Failure {
-                step: Step::Exec,
-                index: index as u16,
-                errno,
-            };
-            match errno {
-                // What is not there must not hide what was there and could not be run.
-                Errno::NOENT | Errno::NOTDIR => {}
-                Errno::ACCESS => failure = seen,
-                _ => return Err(seen),
-            }
-        }
-        Err(failure)
-    }
-
-    fn install_filter(&self) -> Result<(), Failure> {
-        match &self.seccomp {
-            Some((program, flags)) => seccomp::set_filter(program.instructions(), *flags)
-                .map(drop)
-                .at(Step::Seccomp),
-            None => Ok(()),
-        }
-    }
-
-    fn set_capabilities(&self) -> Result<(), Errno> {
-        let set = CapabilitySet::from_bits_retain;
-        let sets = CapabilitySets {
-            effective: set(self.capabilities.effective),
-            permitted: set(self.capabilities.permitted),
-            inheritable: set(self.capabilities.inheritable),
-        };
-        rustix::thread::set_capabilities(None, sets)?;
-        for number in bits(self.capabilities.ambient) {
-            rustix::thread::configure_capability_in_ambient_set(set(1 << number), true)?;
-        }
-        Ok(())
-    }
-}
-
-fn bits(mask: u64) -> impl Iterator<Item = u32> {
-    (0..64).filter(move |n| mask & (1 << n) != 0)
-}
-
-/// Drops what is not in `keep`; the kernel says `EINVAL` past the last capability that it knows.
-fn drop_bounding(keep: u64) -> Result<(), Errno> {
-    for number in bits(!keep) {
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
-            1 << number,
-        )) {
-            Ok(()) => {}
-            Err(Errno::INVAL) => break,
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }
 
 /// Enters the v1 groups. By `tasks`, for a single thread: that spares the kernel a lock whose

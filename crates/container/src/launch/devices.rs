@@ -145,9 +145,11 @@ pub(super) fn fill(
 /// A /dev with the default nodes and the directories that most containers mount on, not attached
 /// anywhere yet. `None`: whoever starts the container makes it, and says what is wrong.
 pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
-    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) =
-        (mounts::prepare(mount), devices(&[], Nodes::Make))
-    else {
+    // There is no root yet, and none is asked for.
+    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) = (
+        mounts::prepare(mount, rustix::fs::CWD),
+        devices(&[], Nodes::Make),
+    ) else {
         return None;
     };
     let tree = new.make().ok()?;
@@ -163,7 +165,7 @@ pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
 fn host_node(how: Nodes, path: &Path) -> Result<Option<OwnedFd>, StartError> {
     match how {
         Nodes::Make => Ok(None),
-        Nodes::Bind => match clone_host_tree(path, Reach::One, 0, 0) {
+        Nodes::Bind => match clone_host_tree(path, Reach::One, 0, 0, None) {
             Ok((tree, _)) => Ok(Some(tree)),
             Err(errno) => Err(StartError::Step {
                 step: format!("bind the host's {}", path.display()),

@@ -12,10 +12,11 @@ use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::child::{Program, enter_cgroups, wait_for};
+use super::child::{enter_cgroups, wait_for};
 use super::prepare::{self, c_string, c_strings, step_failed};
+use super::program::{Life, Program};
 use super::step::{At, Failure, Step};
-use super::{Half, Started, go, program_failed, read_failure, terminal, users};
+use super::{After, Half, Started, go, program_failed, read_failure, terminal, users};
 use crate::cgroup::Cgroup;
 use crate::limits;
 
@@ -35,11 +36,52 @@ pub(crate) fn exec(
     fds: CellFds,
 ) -> Result<(Started, Option<OwnedFd>), StartError> {
     let (program, master) = program(target, plan, fds)?;
-    let namespaces = joined(target.plan);
-    let cgroups = target
-        .cgroup
-        .attach_files()
-        .map_err(|e| crate::group::cgroup_failed(&e))?;
+    let joining = Joining {
+        init: target.init.pidfd.as_fd(),
+        namespaces: joined(target.plan),
+        root: None,
+        cgroup: Some(target.cgroup),
+        limits: &limits::of(target.plan),
+    };
+    let started = join(&joining, &program).map_err(|error| match error {
+        JoinError::Child(failure) => explain(&plan.args, failure),
+        JoinError::Start(error) => error,
+    })?;
+    Ok((started, master))
+}
+
+/// What a further process joins.
+pub(crate) struct Joining<'a> {
+    /// The container's first process.
+    pub(crate) init: BorrowedFd<'a>,
+    /// Which of its namespaces, besides that of processes.
+    pub(crate) namespaces: u64,
+    /// A directory to have as root, if not the root of the mount namespace.
+    pub(crate) root: Option<OwnedFd>,
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    pub(crate) limits: &'a limits::ProcessLimits,
+}
+
+/// Why a process could not join.
+pub(crate) enum JoinError {
+    Child(Failure),
+    Start(StartError),
+}
+
+impl From<StartError> for JoinError {
+    fn from(error: StartError) -> Self {
+        JoinError::Start(error)
+    }
+}
+
+/// Starts a program beside the first process of a container.
+pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, JoinError> {
+    let cgroups = match joining.cgroup {
+        Some(cgroup) => cgroup
+            .attach_files()
+            .map_err(|e| crate::group::cgroup_failed(&e))?,
+        None => Vec::new(),
+    };
     let (ours, theirs) =
         gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let back = rustix::fs::open(
@@ -48,19 +90,14 @@ pub(crate) fn exec(
         Mode::empty(),
     )
     .map_err(|e| step_failed("open the pid namespace", e))?;
-    process::join(target.init.pidfd.as_fd(), namespace::PID)
+    process::join(joining.init, namespace::PID)
         .map_err(|e| step_failed("join the container's pid namespace", e))?;
-    // SAFETY: the keeper has one thread; see `super::start`.
-    let side = unsafe { process::clone3(0, target.cgroup.clone_into()) };
+    let into = joining.cgroup.and_then(Cgroup::clone_into);
+    // SAFETY: the keeper has one thread, and so has an OCI runtime; see `super::start`.
+    let side = unsafe { process::clone3(0, into) };
     if let Ok(Side::Child) = side {
         drop(ours);
-        let failure = match run(
-            target.init.pidfd.as_fd(),
-            namespaces,
-            &cgroups,
-            &program,
-            theirs.as_fd(),
-        ) {
+        let failure = match run(joining, &cgroups, program, theirs.as_fd()) {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
@@ -71,28 +108,24 @@ pub(crate) fn exec(
         .map_err(|e| step_failed("return to the pid namespace", e))?;
     let (pid, pidfd) = match side {
         Ok(Side::Parent { child, pidfd }) => (child, pidfd),
-        Ok(Side::Child) => return Err(step_failed("clone", Errno::INVAL)),
-        Err(errno) => return Err(step_failed("start a process in the container", errno)),
+        Ok(Side::Child) => return Err(step_failed("clone", Errno::INVAL).into()),
+        Err(errno) => return Err(step_failed("start a process in the container", errno).into()),
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
-    limits::apply(&limits::of(target.plan), pid)?;
+    limits::apply(joining.limits, pid)?;
     go(ours.as_fd())?;
-    match read_failure(ours.as_fd(), &mut |_| ())? {
-        Some(failure) => Err(explain(plan, failure)),
-        None => {
-            let started = half
-                .finish()
-                .ok_or_else(|| step_failed("clone", Errno::CHILD))?;
-            Ok((started, master))
-        }
+    match read_failure(ours.as_fd(), &mut |_| After::GoOn)? {
+        Some(failure) => Err(JoinError::Child(failure)),
+        None => half
+            .finish()
+            .ok_or_else(|| step_failed("clone", Errno::CHILD).into()),
     }
 }
 
 /// Runs in the child: no allocation.
 fn run(
-    init: BorrowedFd<'_>,
-    namespaces: u64,
+    joining: &Joining<'_>,
     cgroups: &[OwnedFd],
     program: &Program,
     keeper: BorrowedFd<'_>,
@@ -104,13 +137,19 @@ fn run(
         .at(Step::DeathSignal)?;
     enter_cgroups(cgroups)?;
     wait_for(keeper)?;
-    process::join(init, namespaces).at(Step::JoinNamespace)?;
+    if joining.namespaces != 0 {
+        process::join(joining.init, joining.namespaces).at(Step::JoinNamespace)?;
+    }
+    if let Some(root) = &joining.root {
+        rustix::process::fchdir(root).at(Step::Pivot)?;
+        rustix::process::chroot(c".").at(Step::Pivot)?;
+    }
     rustix::process::setsid().at(Step::Terminal)?;
     program.execute(None)
 }
 
 /// The namespaces that the container does not share with its host.
-fn joined(plan: &LaunchPlan) -> u64 {
+pub(crate) fn joined(plan: &LaunchPlan) -> u64 {
     let listed = plan
         .spec
         .linux()
@@ -154,6 +193,7 @@ fn program(
             .clone()
             .unwrap_or_else(|| launch.user.user.clone()),
         groups: launch.user.groups.clone(),
+        exact: None,
     };
     let identity = users::resolve(root.as_fd(), &user)?;
     let pair = match (plan.terminal, target.devpts) {
@@ -203,6 +243,8 @@ fn program(
             && plan.privileged == Privileged::No,
         seccomp: privileges.seccomp,
         umask: base.user().umask().unwrap_or(0o022),
+        life: Life::WithParent,
+        preserved: 0,
         candidates: prepare::candidates(&plan.args, &env)?,
         args: StringArray::new(c_strings(Some(&plan.args))?),
         env: StringArray::new(c_strings(Some(&env))?),
@@ -214,9 +256,9 @@ fn path_string(path: &std::path::Path) -> Result<CString, StartError> {
     c_string(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
 }
 
-fn explain(plan: &ExecPlan, failure: Failure) -> StartError {
+pub(crate) fn explain(args: &[String], failure: Failure) -> StartError {
     match failure.step {
-        Step::Exec | Step::WorkingDirectory => program_failed(&plan.args, failure),
+        Step::Exec | Step::WorkingDirectory => program_failed(args, failure),
         step => step_failed(step.words(), failure.errno),
     }
 }

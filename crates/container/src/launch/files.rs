@@ -41,7 +41,7 @@ pub(crate) fn write(path: &Path, contents: &str) -> Result<OwnedFd, StartError> 
         hint: (error.kind() == std::io::ErrorKind::StorageFull)
             .then(|| "free some disk space".to_owned()),
     })?;
-    let tree = mounts::clone_host_tree(path, Reach::One, 0, 0);
+    let tree = mounts::clone_host_tree(path, Reach::One, 0, 0, None);
     tree.map(|(tree, _)| tree)
         .map_err(|e| step_failed(format!("bind {}", path.display()), e))
 }

@@ -5,8 +5,10 @@
 //! writes id maps, makes its control groups and connects its network; the child waits for the
 //! word before it enters the groups and gives its privileges away.
 
+pub(crate) mod alone;
 pub(crate) mod cgroupfs;
 pub(crate) mod child;
+mod copy_up;
 pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod files;
@@ -16,6 +18,7 @@ pub(crate) mod operations;
 pub(crate) mod overlay;
 pub(crate) mod prepare;
 pub(crate) mod privileges;
+pub(crate) mod program;
 pub(crate) mod root;
 pub(crate) mod step;
 pub(crate) mod target;
@@ -36,7 +39,7 @@ use crate::limits::{self, ProcessLimits};
 use child::{Child, Given};
 use operations::Later;
 use prepare::{Prepared, errno_of, step_failed};
-use step::{Failure, PhaseMark, Step};
+use step::{Failure, Phase, PhaseMark, Step};
 
 /// A process that was started, by pid and by a descriptor that cannot mean another one.
 #[derive(Debug)]
@@ -109,7 +112,14 @@ pub(crate) fn start(
     if accompanied.is_err() {
         drop_go(&ours);
     }
-    let mut tell = |mark: PhaseMark| connect.mark(mark.phase.words(), mark.at_ns);
+    let mut tell = |mark: PhaseMark| {
+        connect.mark(mark.phase.words(), mark.at_ns);
+        match mark.phase {
+            // Its exec is for another process to see.
+            Phase::AwaitsStart => After::Stop,
+            _ => After::GoOn,
+        }
+    };
     match (read_failure(ours.as_fd(), &mut tell)?, accompanied) {
         (Some(failure), Ok(())) => Err(explain(&prepared.child, plan, failure)),
         (Some(failure), Err(_)) if failure.step != Step::Wait => {
@@ -154,6 +164,15 @@ fn accompany(
     }
     let cgroup = group.make()?;
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
+    if prepared.child.alone.as_ref().is_some_and(|a| a.hooks) {
+        // Hooks find the process in its groups.
+        cgroup.attach(pid).map_err(|e| cgroup_failed(&e))?;
+        match read_until(child, Phase::AwaitsHooks)? {
+            Some(failure) => return Err(explain(&prepared.child, plan, failure)),
+            None => connect.mounted(pid.as_raw_nonzero().get())?,
+        }
+        go(child)?;
+    }
     let trees: Result<Vec<_>, _> = prepared.later.iter().map(Later::make).collect();
     let trees = trees?;
     connect.mark("keeper: cgroup made", now_ns());
@@ -215,20 +234,42 @@ pub(crate) fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Waits until the child has come to `phase`; else what kept it from that.
+fn read_until(child: BorrowedFd<'_>, phase: Phase) -> Result<Option<Failure>, StartError> {
+    let mut reached = false;
+    let failure = read_failure(child, &mut |mark| {
+        reached |= mark.phase == phase;
+        if reached { After::Stop } else { After::GoOn }
+    })?;
+    match (failure, reached) {
+        (None, false) => Err(step_failed(
+            "hear from the container's process",
+            Errno::PIPE,
+        )),
+        (failure, _) => Ok(failure),
+    }
+}
+
+/// Whether there is more to hear of a child after a phase.
+pub(crate) enum After {
+    GoOn,
+    Stop,
+}
+
 /// The child's last word: `None` when exec closed its end. Phases are told on the way.
 pub(crate) fn read_failure(
     child: BorrowedFd<'_>,
-    phase: &mut dyn FnMut(PhaseMark),
+    phase: &mut dyn FnMut(PhaseMark) -> After,
 ) -> Result<Option<Failure>, StartError> {
     let mut buffer = [0u8; 32];
     loop {
         let length = rustix::io::retry_on_intr(|| rustix::io::read(child, &mut buffer))
             .map_err(|errno| step_failed("hear from the container's process", errno))?;
         if let Ok(bytes) = <[u8; PhaseMark::BYTES]>::try_from(&buffer[..length]) {
-            PhaseMark::from_bytes(bytes)
-                .into_iter()
-                .for_each(&mut *phase);
-            continue;
+            match PhaseMark::from_bytes(bytes).map(&mut *phase) {
+                Some(After::Stop) => return Ok(None),
+                Some(After::GoOn) | None => continue,
+            }
         }
         return Ok(<[u8; Failure::BYTES]>::try_from(&buffer[..length])
             .ok()

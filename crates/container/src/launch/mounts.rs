@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gamut_plan::cell::StartError;
-use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
+use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
 use oci_spec::runtime::Mount;
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
@@ -17,6 +17,7 @@ use rustix::mount::{
 };
 
 use super::child::{PRIVATE, attach, mount_target, open_tree};
+use super::copy_up::copy_up;
 use super::devices::{self, Node};
 use super::step::{At, Failure, Step};
 use super::target::Kind;
@@ -164,6 +165,9 @@ struct Options {
     clear: u64,
     recursive_readonly: bool,
     bind: Option<Reach>,
+    /// What passes between the mount and the host's, and whether that goes for those below it.
+    propagation: Option<(u64, Reach)>,
+    copy_up: bool,
     parameters: Vec<(String, Option<String>)>,
 }
 
@@ -174,6 +178,8 @@ fn sort_options(options: &[String]) -> Options {
         clear: 0,
         recursive_readonly: false,
         bind: None,
+        propagation: None,
+        copy_up: false,
         parameters: Vec::new(),
     };
     for option in options {
@@ -203,8 +209,15 @@ fn sort_options(options: &[String]) -> Options {
                 sorted.bind = Some(Reach::Tree);
                 continue;
             }
-            // Propagation: everything here is private, which these are or come to.
-            "defaults" | "async" | "private" | "rprivate" | "slave" | "rslave" => continue,
+            "defaults" | "async" => continue,
+            "tmpcopyup" => {
+                sorted.copy_up = true;
+                continue;
+            }
+            word if propagation_of(word).is_some() => {
+                sorted.propagation = propagation_of(word);
+                continue;
+            }
             other => {
                 sorted.parameters.push(match other.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -219,6 +232,21 @@ fn sort_options(options: &[String]) -> Options {
     sorted
 }
 
+/// mount_namespaces(7), "Shared subtrees"; with an `r` for the whole tree.
+fn propagation_of(word: &str) -> Option<(u64, Reach)> {
+    Some(match word {
+        "private" => (propagation::PRIVATE, Reach::One),
+        "rprivate" => (propagation::PRIVATE, Reach::Tree),
+        "slave" => (propagation::SLAVE, Reach::One),
+        "rslave" => (propagation::SLAVE, Reach::Tree),
+        "shared" => (propagation::SHARED, Reach::One),
+        "rshared" => (propagation::SHARED, Reach::Tree),
+        "unbindable" => (propagation::UNBINDABLE, Reach::One),
+        "runbindable" => (propagation::UNBINDABLE, Reach::Tree),
+        _ => return None,
+    })
+}
+
 pub(super) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
     let bytes = text.as_ref();
     CString::new(bytes).map_err(|_| StartError::Request {
@@ -231,7 +259,7 @@ pub(super) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
 }
 
 /// Prepares one mount of the specification; binds are opened here, with the host's eyes.
-pub(crate) fn prepare(mount: &Mount) -> Result<Op, StartError> {
+pub(crate) fn prepare(mount: &Mount, root: BorrowedFd<'_>) -> Result<Op, StartError> {
     let destination = mount.destination();
     let options = sort_options(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("");
@@ -247,14 +275,29 @@ pub(crate) fn prepare(mount: &Mount) -> Result<Op, StartError> {
         .source()
         .as_ref()
         .map_or(kind.as_bytes(), |s| s.as_os_str().as_bytes());
-    Ok(Op::New(NewMount {
+    let new = NewMount {
         filesystem: c_string(kind)?,
         source: c_string(source)?,
         options: parameters,
         attributes: options.set,
         target: c_string(destination.as_os_str().as_bytes())?,
         directories: Vec::new(),
-    }))
+    };
+    if !options.copy_up {
+        return Ok(Op::New(new));
+    }
+    let made = new.make().and_then(|tree| {
+        copy_up(root, &new.target, tree.as_fd())?;
+        Ok(tree)
+    });
+    let tree = made.map_err(|errno| {
+        super::prepare::step_failed(format!("fill {}", destination.display()), errno)
+    })?;
+    Ok(Op::Attach {
+        tree,
+        target: new.target,
+        kind: Kind::Directory,
+    })
 }
 
 /// A read-only tmpfs with the given directories, for the cgroup tree on v1.
@@ -275,22 +318,25 @@ pub(crate) fn clone_host_tree(
     reach: Reach,
     set: u64,
     clear: u64,
+    passing: Option<(u64, Reach)>,
 ) -> Result<(OwnedFd, Kind), Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if reach == Reach::Tree {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    // Events pass through none of it; the attributes are for the topmost mount only.
+    // Events pass through none of it unless somebody wants that; the attributes are for the
+    // topmost mount only.
+    let passing = passing.unwrap_or((PRIVATE, reach));
     let mut change = Change {
-        propagation: PRIVATE,
+        propagation: passing.0,
         ..Change::default()
     };
-    if reach == Reach::Tree {
+    if passing.1 == Reach::Tree {
         sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
         change = Change::default();
     }
-    if reach == Reach::One || set | clear != 0 {
+    if passing.1 == Reach::One || set | clear != 0 {
         change.set = set;
         change.clear = clear;
         sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
@@ -313,8 +359,14 @@ fn bind(source: &Path, destination: &Path, options: &Options) -> Result<Op, Star
         ),
         hint: (errno == Errno::NOENT).then(|| "the source of a bind must exist".to_owned()),
     };
-    let (tree, kind) =
-        clone_host_tree(source, reach, options.set, options.clear).map_err(failed)?;
+    let (tree, kind) = clone_host_tree(
+        source,
+        reach,
+        options.set,
+        options.clear,
+        options.propagation,
+    )
+    .map_err(failed)?;
     if options.recursive_readonly {
         let change = Change {
             set: attr::RDONLY,

@@ -1,7 +1,7 @@
 //! What a container's child mounts, drawn from the plan.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
@@ -30,7 +30,7 @@ impl Later {
     pub(crate) fn make(&self) -> Result<OwnedFd, StartError> {
         match self {
             Later::Group { path, attributes } => {
-                mounts::clone_host_tree(path, Reach::One, *attributes, 0)
+                mounts::clone_host_tree(path, Reach::One, *attributes, 0, None)
                     .map(|(tree, _)| tree)
                     .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e))
             }
@@ -59,6 +59,7 @@ pub(crate) fn of(
     userns: bool,
     maps: Option<&idmap::Maps>,
     hierarchies: &Hierarchies,
+    root: BorrowedFd<'_>,
 ) -> Result<Operations, StartError> {
     let linux_devices = plan
         .spec
@@ -90,7 +91,7 @@ pub(crate) fn of(
             continue;
         }
         match mount.typ().as_deref() {
-            Some("cgroup") => {
+            Some("cgroup" | "cgroup2") => {
                 let view = super::cgroupfs::view(plan, mount, hierarchies)?;
                 ops.extend(view.directory);
                 for (target, group) in view.groups {
@@ -112,7 +113,7 @@ pub(crate) fn of(
                 });
                 operations.devpts = Some(made);
             }
-            _ => ops.push(mounts::prepare(mount)?),
+            _ => ops.push(mounts::prepare(mount, root)?),
         }
         if is_dev {
             operations.now.push(devices::devices(

@@ -12,10 +12,11 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::child::{Capabilities, Child, IN_ROOT, Program};
+use super::child::{Child, IN_ROOT};
 use super::idmap;
 use super::mounts::Op;
 use super::operations::{self, Later};
+use super::program::{Capabilities, Life, Program};
 use super::target::Kind;
 use super::users::{self, Identity};
 use crate::cgroup::Hierarchies;
@@ -141,7 +142,7 @@ pub(crate) fn prepare(
     ensure_directory(root.as_fd(), spec_process.cwd(), &identity)?;
     let tty = matches!(plan.streams.terminal, Terminal::Pty { .. });
     let own_mounts = namespaces.create & namespace::MOUNT != 0;
-    let mut operations = operations::of(plan, userns, maps.as_ref(), hierarchies)?;
+    let mut operations = operations::of(plan, userns, maps.as_ref(), hierarchies, root.as_fd())?;
     let terminal = match (&operations.devpts, plan.streams.terminal) {
         (Some(devpts), Terminal::Pty { rows, columns }) => {
             Some(super::terminal::open(devpts.as_fd(), rows, columns)?)
@@ -175,6 +176,7 @@ pub(crate) fn prepare(
         own_cgroup_namespace: namespaces.create & namespace::CGROUP != 0,
         program,
         traced: plan.trace == Trace::On,
+        alone: None,
     };
     let not_by_clone = namespace::CGROUP | namespace::TIME;
     Ok(Prepared {
@@ -282,7 +284,7 @@ pub(crate) fn streams(
     ))
 }
 
-fn program(
+pub(crate) fn program(
     plan: &LaunchPlan,
     (stdin, stdout, stderr): (OwnedFd, OwnedFd, OwnedFd),
     identity: &Identity,
@@ -314,6 +316,8 @@ fn program(
         no_new_privileges: spec_process.no_new_privileges().unwrap_or(false),
         seccomp: privileges.seccomp,
         umask: spec_process.user().umask().unwrap_or(0o022),
+        life: Life::WithParent,
+        preserved: 0,
         candidates: candidates(args, &env)?,
         args: StringArray::new(c_strings(Some(args))?),
         env: StringArray::new(c_strings(Some(&env))?),

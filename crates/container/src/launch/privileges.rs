@@ -7,8 +7,8 @@ use gamut_spec::Fault;
 use gamut_sys::seccomp::{Flags, Program};
 use oci_spec::runtime::Process;
 
-use super::child::Capabilities;
 use super::prepare::step_failed;
+use super::program::Capabilities;
 use super::users::Identity;
 use crate::seccomp::{Arch, KernelVersion, Profile, Subject, load};
 
@@ -23,7 +23,10 @@ pub(crate) fn of(
     process: &Process,
     identity: &Identity,
 ) -> Result<Privileges, StartError> {
-    let capabilities = capabilities(process, identity);
+    let capabilities = match plan.user.exact {
+        Some(_) => as_given(process)?,
+        None => capabilities(process, identity),
+    };
     let caps = CapSet::from_bits(capabilities.bounding);
     let seccomp = match &plan.seccomp {
         SeccompPlan::Unconfined => None,
@@ -84,6 +87,22 @@ fn bits(set: Option<&oci_spec::runtime::Capabilities>) -> u64 {
         .filter_map(|name| name.parse().ok())
         .collect::<CapSet>()
         .bits()
+}
+
+/// The sets of a runtime specification as they are, as far as this process may give them.
+fn as_given(process: &Process) -> Result<Capabilities, StartError> {
+    let Some(sets) = process.capabilities() else {
+        return Ok(Capabilities::default());
+    };
+    let ours = everything()?.permitted;
+    let permitted = bits(sets.permitted().as_ref()) & ours;
+    Ok(Capabilities {
+        bounding: bits(sets.bounding().as_ref()),
+        effective: bits(sets.effective().as_ref()) & permitted,
+        permitted,
+        inheritable: bits(sets.inheritable().as_ref()) & ours,
+        ambient: bits(sets.ambient().as_ref()) & permitted & bits(sets.inheritable().as_ref()),
+    })
 }
 
 /// For a user that is not root only the bounding set counts: what it may gain by a setuid program.

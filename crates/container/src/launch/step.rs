@@ -35,10 +35,14 @@ pub(crate) enum Step {
     NoNewPrivileges,
     Seccomp,
     Exec,
+    Keyring,
+    Loopback,
+    RootPropagation,
+    Start,
 }
 
 impl Step {
-    const ALL: [Step; 28] = [
+    const ALL: [Step; 32] = [
         Step::Wait,
         Step::DeathSignal,
         Step::Cgroup,
@@ -67,6 +71,10 @@ impl Step {
         Step::NoNewPrivileges,
         Step::Seccomp,
         Step::Exec,
+        Step::Keyring,
+        Step::Loopback,
+        Step::RootPropagation,
+        Step::Start,
     ];
 
     fn from_number(number: u8) -> Option<Step> {
@@ -104,6 +112,10 @@ impl Step {
             Step::NoNewPrivileges => "set no_new_privs",
             Step::Seccomp => "install the seccomp filter",
             Step::Exec => "execute",
+            Step::Keyring => "make a session keyring",
+            Step::Loopback => "put the loopback interface up",
+            Step::RootPropagation => "set the propagation of the root file system",
+            Step::Start => "wait for the start",
         }
     }
 }
@@ -153,16 +165,22 @@ pub(crate) enum Phase {
     Pivoted,
     Released,
     Executing,
+    /// The mounts are made, and somebody is to look at them before the root changes.
+    AwaitsHooks,
+    /// All is there but the program, for which somebody else gives the word.
+    AwaitsStart,
 }
 
 impl Phase {
-    const ALL: [Phase; 6] = [
+    const ALL: [Phase; 8] = [
         Phase::RootAttached,
         Phase::Mounted,
         Phase::Masked,
         Phase::Pivoted,
         Phase::Released,
         Phase::Executing,
+        Phase::AwaitsHooks,
+        Phase::AwaitsStart,
     ];
 
     pub(crate) fn words(self) -> &'static str {
@@ -173,6 +191,8 @@ impl Phase {
             Phase::Pivoted => "container: root changed",
             Phase::Released => "container: released by the keeper",
             Phase::Executing => "container: identity and filter set",
+            Phase::AwaitsHooks => "container: ready for hooks",
+            Phase::AwaitsStart => "container: created",
         }
     }
 }

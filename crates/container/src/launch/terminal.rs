@@ -3,7 +3,8 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use gamut_plan::cell::StartError;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
@@ -35,4 +36,22 @@ pub(crate) fn open(devpts: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<Pa
         rustix::termios::tcsetwinsize(&master, size).map_err(failed)?;
     }
     Ok(Pair { master, slave })
+}
+
+/// The devpts at /dev/pts of a container that somebody else made. The container could have put
+/// anything there: it is one only if the kernel says so (CVE-2025-52565).
+pub(crate) fn devpts_below(root: BorrowedFd<'_>) -> Result<OwnedFd, StartError> {
+    // statfs(2), DEVPTS_SUPER_MAGIC.
+    const DEVPTS: u64 = 0x1cd1;
+    let failed = |errno| step_failed("open a terminal: the container's /dev/pts", errno);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(root, c"dev/pts", flags, Mode::empty(), resolve);
+    let found = found.map_err(failed)?;
+    let stat = rustix::fs::fstatfs(&found).map_err(failed)?;
+    if stat.f_type as u64 == DEVPTS {
+        Ok(found)
+    } else {
+        Err(failed(Errno::NODEV))
+    }
 }

@@ -25,6 +25,19 @@ pub(crate) struct Identity {
 /// Looks `plan` up below `root`.
 pub(crate) fn resolve(root: BorrowedFd<'_>, plan: &UserPlan) -> Result<Identity, StartError> {
     let passwd = read_below(root, "etc/passwd");
+    if let Some(ids) = &plan.exact {
+        let mut entries = passwd_entries(&passwd);
+        let home = entries.find(|entry| entry.uid == ids.uid).map(|e| e.home);
+        return Ok(Identity {
+            uid: ids.uid,
+            gid: ids.gid,
+            groups: ids.groups.clone(),
+            home: home
+                .filter(|home| !home.is_empty())
+                .unwrap_or("/")
+                .to_owned(),
+        });
+    }
     let group = read_below(root, "etc/group");
     resolve_in(&passwd, &group, plan)
 }
@@ -168,6 +181,7 @@ mod tests {
 
     fn of(user: &str, groups: &[&str]) -> Result<Identity, StartError> {
         let plan = UserPlan {
+            exact: None,
             user: user.into(),
             groups: groups.iter().map(|g| (*g).into()).collect(),
         };

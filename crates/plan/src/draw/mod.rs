@@ -248,6 +248,7 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
         root: drawing.root,
         network: drawing.network,
         files: drawing.files,
+        groups: crate::launch::Groups::Needed,
         trace: drawing.trace,
     };
     Ok(Drawn { plan, warnings })

@@ -176,6 +176,7 @@ pub(super) fn user(drawing: &Drawing<'_>) -> UserPlan {
         None => drawing.image.config.user.clone(),
     };
     UserPlan {
+        exact: None,
         user,
         groups: asked.additional_groups.iter().map(text).collect(),
     }

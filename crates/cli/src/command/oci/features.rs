@@ -1,0 +1,52 @@
+//! `gamut oci features`. Runtime specification, "Features Structure".
+
+use gamut_plan::caps::CapSet;
+use serde_json::json;
+
+use super::{Done, SUCCESS};
+
+/// Print what this runtime can do, as JSON
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run() -> Done {
+    let every = CapSet::ALL.iter();
+    let capabilities: Vec<String> = every.map(|cap| cap.to_string()).collect();
+    let features = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": gamut_container::oci::SPEC_VERSION,
+        "hooks": [
+            "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+        ],
+        "mountOptions": [
+            "async", "atime", "bind", "defaults", "dev", "diratime", "exec", "noatime", "nodev",
+            "nodiratime", "noexec", "nosuid", "nosymfollow", "private", "rbind", "relatime", "ro",
+            "rprivate", "rro", "rshared", "rslave", "runbindable", "rw", "shared", "slave",
+            "strictatime", "suid", "unbindable",
+        ],
+        "linux": {
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+            "capabilities": capabilities,
+            "cgroup": {
+                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false,
+            },
+            "seccomp": {
+                "enabled": true,
+                "actions": [
+                    "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
+                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+                ],
+                "operators": [
+                    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
+                    "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
+                ],
+            },
+            "apparmor": {"enabled": false},
+            "selinux": {"enabled": false},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": false}},
+        },
+    });
+    super::state::print(&features)?;
+    SUCCESS
+}

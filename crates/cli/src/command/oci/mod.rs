@@ -1,0 +1,220 @@
+//! `gamut oci`: the container room under runc's command line, a file per command. The binary
+//! called as `gamut-oci` begins here, too.
+
+mod checkpoint;
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod foreground;
+mod kill;
+mod list;
+mod log;
+mod pause;
+mod ps;
+mod resume;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod update;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gamut_container::oci::{Console, Create, Keyring, OciError, Runtime};
+
+use crate::error::Failure;
+
+/// The name under which the binary is an OCI runtime.
+pub const PROGRAM_NAME: &str = "gamut-oci";
+
+/// Make and run containers from OCI bundles, with runc's command line
+///
+/// Podman, containerd, Docker and CRI-O take it in runc's place: link `gamut-oci` to this program
+/// and name it as their runtime.
+#[derive(Debug, clap::Args)]
+#[command(disable_version_flag = true)]
+pub struct Args {
+    /// Directory of the containers' states
+    #[arg(
+        long = "root",
+        id = "oci-root",
+        value_name = "DIR",
+        default_value = "/run/gamut-oci"
+    )]
+    root: PathBuf,
+
+    /// Write errors and warnings to this file
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+
+    /// Form of the log: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    log_format: String,
+
+    /// Same as --log-level debug
+    #[arg(long = "debug", id = "oci-debug")]
+    debug: bool,
+
+    /// Have control groups made by systemd
+    #[arg(long)]
+    systemd_cgroup: bool,
+
+    /// Taken and not used: containers run with what the caller may do
+    #[arg(long, value_name = "WHETHER")]
+    rootless: Option<String>,
+
+    /// Print the version
+    #[arg(short = 'v', long = "version", id = "oci-version")]
+    version: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is done to a container.
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+enum Command {
+    Checkpoint(checkpoint::Args),
+    Create(create::Args),
+    Delete(delete::Args),
+    Events(events::Args),
+    Exec(Box<exec::Args>),
+    Features(features::Args),
+    Kill(kill::Args),
+    List(list::Args),
+    Pause(pause::Args),
+    Ps(ps::Args),
+    Restore(checkpoint::RestoreArgs),
+    Resume(resume::Args),
+    Run(run::Args),
+    Spec(spec::Args),
+    Start(start::Args),
+    State(state::Args),
+    Update(Box<update::Args>),
+}
+
+/// Carries it out. What goes wrong is said here, to the log and on standard error, with runc's
+/// status 1.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    if args.version {
+        let version = env!("CARGO_PKG_VERSION");
+        let spec = gamut_container::oci::SPEC_VERSION;
+        return super::run::print_line(&format!("{PROGRAM_NAME} version {version}\nspec: {spec}"));
+    }
+    let log = log::Log::new(args.log.as_deref(), &args.log_format);
+    let Some(command) = args.command else {
+        return Ok(log.fail(&OciFailure::Usage("no command is given")));
+    };
+    if args.systemd_cgroup {
+        return Ok(log.fail(&OciFailure::Usage(
+            "--systemd-cgroup is not supported yet: use the cgroupfs driver",
+        )));
+    }
+    let runtime = Runtime::new(&args.root);
+    let context = Context {
+        runtime: &runtime,
+        log: &log,
+    };
+    let done = match command {
+        Command::Checkpoint(args) => checkpoint::run(&args),
+        Command::Create(args) => create::run(args, &context),
+        Command::Delete(args) => delete::run(&args, &context),
+        Command::Events(args) => events::run(&args, &context),
+        Command::Exec(args) => exec::run(*args, &context),
+        Command::Features(_) => features::run(),
+        Command::Kill(args) => kill::run(&args, &context),
+        Command::List(args) => list::run(&args, &context),
+        Command::Pause(args) => pause::run(&args, &context),
+        Command::Ps(args) => ps::run(&args, &context),
+        Command::Restore(args) => checkpoint::restore(&args),
+        Command::Resume(args) => resume::run(&args, &context),
+        Command::Run(args) => run::run(args, &context),
+        Command::Spec(args) => spec::run(&args),
+        Command::Start(args) => start::run(&args, &context),
+        Command::State(args) => state::run(&args, &context),
+        Command::Update(args) => update::run(&args, &context),
+    };
+    Ok(done.unwrap_or_else(|failure| log.fail(&failure)))
+}
+
+/// What every command is told.
+struct Context<'a> {
+    runtime: &'a Runtime,
+    log: &'a log::Log,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum OciFailure {
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    #[error("{0}")]
+    Usage(&'static str),
+    #[error("{0}")]
+    Argument(String),
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+type Done = Result<ExitCode, OciFailure>;
+
+const SUCCESS: Done = Ok(ExitCode::SUCCESS);
+
+/// What `create` and `run` have in common.
+#[derive(Debug, clap::Args)]
+struct BundleArgs {
+    /// The bundle's directory; the current one if none is given
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+
+    /// A socket that takes the terminal's master
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+
+    /// Write the first process's id to this file
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+
+    /// Taken and not used: the root is always changed by pivot_root(2), on any file system
+    #[arg(long)]
+    no_pivot: bool,
+
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+
+    /// How many more descriptors than the standard streams the process inherits
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+}
+
+impl BundleArgs {
+    fn options(&self, without_socket: Console) -> Create {
+        Create {
+            bundle: self.bundle.clone(),
+            console: console(self.console_socket.as_deref(), without_socket),
+            pid_file: self.pid_file.clone(),
+            preserved_fds: preserved(self.preserve_fds),
+            keyring: if self.no_new_keyring {
+                Keyring::Callers
+            } else {
+                Keyring::New
+            },
+        }
+    }
+}
+
+fn console(socket: Option<&Path>, without: Console) -> Console {
+    socket.map_or(without, |path| Console::Socket(path.to_owned()))
+}
+
+/// Sockets that a service manager handed over are kept, as well: sd_listen_fds(3).
+fn preserved(asked: u32) -> u32 {
+    let listening = std::env::var("LISTEN_FDS").ok();
+    let listening: u32 = listening.and_then(|n| n.parse().ok()).unwrap_or(0);
+    asked.saturating_add(listening)
+}

@@ -1,0 +1,55 @@
+//! What the child does for a container without a keeper: it says when all is ready, and waits for
+//! another process to give the word.
+
+use std::ffi::CString;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use gamut_sys::process;
+use rustix::io::Errno;
+use rustix::mount::MountPropagationFlags;
+
+use super::program::{Life, Program};
+use super::step::{At, Failure, Phase, PhaseMark, Step};
+
+/// A container that lives without a keeper: an OCI runtime makes it, goes away, and starts it by
+/// another process.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    /// Listens for the word to start.
+    pub(crate) start: OwnedFd,
+    /// Whether hooks run when the mounts are made.
+    pub(crate) hooks: bool,
+    /// Whether the network namespace is a new one.
+    pub(crate) loopback: bool,
+    /// The name of its session keyring.
+    pub(crate) keyring: Option<CString>,
+    pub(crate) root_propagation: Option<MountPropagationFlags>,
+}
+
+impl Alone {
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        if let Some(name) = &self.keyring {
+            match process::join_session_keyring(name) {
+                Ok(()) | Err(Errno::NOSYS) => {}
+                Err(errno) => return Err(errno).at(Step::Keyring),
+            }
+        }
+        if self.loopback {
+            gamut_sys::interface::loopback_up().at(Step::Loopback)?;
+        }
+        Ok(())
+    }
+
+    /// Says that all is ready, and waits for whoever starts the program, to whom a failure is told.
+    pub(super) fn wait(
+        &self,
+        program: &Program,
+        runtime: BorrowedFd<'_>,
+    ) -> Result<OwnedFd, Failure> {
+        program.look_for()?;
+        Life::ItsOwn.apply()?;
+        rustix::io::write(runtime, &PhaseMark::now(Phase::AwaitsStart)).at(Step::Start)?;
+        let flags = rustix::net::SocketFlags::CLOEXEC;
+        rustix::io::retry_on_intr(|| rustix::net::accept_with(&self.start, flags)).at(Step::Start)
+    }
+}

@@ -1,0 +1,190 @@
+//! The user's program: who it is, what it may do, where its streams go, and how a child of ours
+//! becomes it. Between clone and exec: nothing here allocates.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use gamut_sys::process::{self, StringArray};
+use gamut_sys::seccomp;
+use gamut_sys::signal;
+use rustix::fs::{FileType, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::step::{At, Failure, Phase, PhaseMark, Step};
+
+/// What both a start's and an exec's child do last: become the user's program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) terminal: bool,
+    pub(crate) cwd: CString,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<Gid>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: Option<(seccomp::Program, seccomp::Flags)>,
+    pub(crate) umask: u32,
+    pub(crate) life: Life,
+    /// How many descriptors from 3 on the program inherits.
+    pub(crate) preserved: u32,
+    /// Where the program may be, in the order of PATH.
+    pub(crate) candidates: Vec<CString>,
+    pub(crate) args: StringArray,
+    pub(crate) env: StringArray,
+}
+
+/// The five sets as bit masks; capabilities(7).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Capabilities {
+    pub(crate) bounding: u64,
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+    pub(crate) ambient: u64,
+}
+
+/// Whether a process goes with the one that started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    WithParent,
+    ItsOwn,
+}
+
+impl Life {
+    /// Ties it, or unties it; prctl(2), PR_SET_PDEATHSIG.
+    pub(super) fn apply(self) -> Result<(), Failure> {
+        let signal = match self {
+            Life::WithParent => Some(Signal::KILL),
+            Life::ItsOwn => None,
+        };
+        rustix::process::set_parent_process_death_signal(signal).at(Step::DeathSignal)
+    }
+}
+
+impl Program {
+    /// Whether there is a program to be executed, before there is nobody any more to tell.
+    pub(super) fn look_for(&self) -> Result<(), Failure> {
+        rustix::process::chdir(self.cwd.as_c_str()).at(Step::WorkingDirectory)?;
+        let mut failure = Failure::new(Step::Exec, Errno::NOENT);
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            let Ok(stat) = rustix::fs::stat(candidate.as_c_str()) else {
+                continue;
+            };
+            let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            if regular && stat.st_mode & 0o111 != 0 {
+                return Ok(());
+            }
+            failure = Failure {
+                step: Step::Exec,
+                index: index as u16,
+                errno: Errno::ACCESS,
+            };
+        }
+        Err(failure)
+    }
+
+    /// Streams, directory, identity, privileges, filter, exec; in this order, because each takes
+    /// away what the ones before it need.
+    pub(crate) fn execute(
+        &self,
+        traced: Option<BorrowedFd<'_>>,
+    ) -> Result<std::convert::Infallible, Failure> {
+        let Program {
+            stdin,
+            stdout,
+            stderr,
+            ..
+        } = self;
+        if self.terminal {
+            rustix::process::ioctl_tiocsctty(stdin).at(Step::Terminal)?;
+        }
+        process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)?;
+        process::close_on_exec_from(3 + self.preserved).at(Step::Descriptors)?;
+        rustix::process::umask(Mode::from_raw_mode(self.umask));
+        drop_bounding(self.capabilities.bounding).at(Step::BoundingSet)?;
+        if !self.no_new_privileges {
+            // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
+            self.install_filter()?;
+        }
+        rustix::thread::set_keep_capabilities(true).at(Step::User)?;
+        rustix::thread::set_thread_groups(&self.groups).at(Step::Groups)?;
+        let (gid, uid) = (Gid::from_raw(self.gid), Uid::from_raw(self.uid));
+        rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::User)?;
+        rustix::thread::set_keep_capabilities(false).at(Step::User)?;
+        rustix::process::chdir(self.cwd.as_c_str()).at(Step::WorkingDirectory)?;
+        self.set_capabilities().at(Step::Capabilities)?;
+        // A change of identity clears it (prctl(2)).
+        self.life.apply()?;
+        if self.no_new_privileges {
+            rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
+            self.install_filter()?;
+        }
+        signal::reset_for_exec();
+        if let Some(keeper) = traced {
+            let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::Executing));
+        }
+        let mut failure = Failure::new(Step::Exec, Errno::NOENT);
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            let errno = process::execve(candidate, &self.args, &self.env);
+            let seen = Failure {
+                step: Step::Exec,
+                index: index as u16,
+                errno,
+            };
+            match errno {
+                // What is not there must not hide what was there and could not be run.
+                Errno::NOENT | Errno::NOTDIR => {}
+                Errno::ACCESS => failure = seen,
+                _ => return Err(seen),
+            }
+        }
+        Err(failure)
+    }
+
+    fn install_filter(&self) -> Result<(), Failure> {
+        match &self.seccomp {
+            Some((program, flags)) => seccomp::set_filter(program.instructions(), *flags)
+                .map(drop)
+                .at(Step::Seccomp),
+            None => Ok(()),
+        }
+    }
+
+    fn set_capabilities(&self) -> Result<(), Errno> {
+        let set = CapabilitySet::from_bits_retain;
+        let sets = CapabilitySets {
+            effective: set(self.capabilities.effective),
+            permitted: set(self.capabilities.permitted),
+            inheritable: set(self.capabilities.inheritable),
+        };
+        rustix::thread::set_capabilities(None, sets)?;
+        for number in bits(self.capabilities.ambient) {
+            rustix::thread::configure_capability_in_ambient_set(set(1 << number), true)?;
+        }
+        Ok(())
+    }
+}
+
+fn bits(mask: u64) -> impl Iterator<Item = u32> {
+    (0..64).filter(move |n| mask & (1 << n) != 0)
+}
+
+/// Drops what is not in `keep`; the kernel says `EINVAL` past the last capability that it knows.
+fn drop_bounding(keep: u64) -> Result<(), Errno> {
+    for number in bits(!keep) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+            1 << number,
+        )) {
+            Ok(()) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! A bundle: a directory with `config.json` and a root file system. Runtime specification,
+//! "Filesystem Bundle" and "Configuration".
+
+use std::path::{Path, PathBuf};
+
+use gamut_plan::launch::{
+    FilesPlan, Groups, Ids, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, SeccompPlan,
+    Stdin, StopPlan, StreamsPlan, Terminal, Trace, UserPlan,
+};
+use gamut_plan::level::Level;
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use serde_json::Value;
+
+use super::error::OciError;
+
+/// What a configuration asks for, and what of it was passed over.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    /// Absolute.
+    pub(super) directory: PathBuf,
+    pub(super) spec: Spec,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Bundle {
+    pub(super) fn open(directory: &Path) -> Result<Bundle, OciError> {
+        let directory = std::fs::canonicalize(directory)
+            .map_err(|error| OciError::io("open the bundle", directory, error))?;
+        let path = directory.join("config.json");
+        let text = std::fs::read(&path).map_err(|error| OciError::io("read", &path, error))?;
+        let refuse = |reason: String| OciError::Config {
+            path: path.clone(),
+            reason,
+        };
+        let mut warnings = Vec::new();
+        let mut json: Value =
+            serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+        if let Some(process) = json.get_mut("process") {
+            warnings.extend(ease_process(process));
+        }
+        ease_linux(&mut json);
+        let spec: Spec = serde_json::from_value(json).map_err(|error| refuse(error.to_string()))?;
+        check(&spec).map_err(refuse)?;
+        Ok(Bundle {
+            directory,
+            spec,
+            warnings,
+        })
+    }
+}
+
+/// A process as `exec --process` has it.
+pub(super) fn process(path: &Path) -> Result<(Process, Vec<String>), OciError> {
+    let refuse = |reason: String| OciError::Config {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = std::fs::read(path).map_err(|error| OciError::io("read", path, error))?;
+    let mut json: Value =
+        serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+    let warnings = ease_process(&mut json);
+    let process = serde_json::from_value(json).map_err(|error| refuse(error.to_string()))?;
+    Ok((process, warnings))
+}
+
+/// Takes out what must not end a start: capabilities that this program does not know. "The runtime
+/// [...] SHOULD log a warning" (Configuration, `capabilities`).
+fn ease_process(process: &mut Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    let sets = process
+        .get_mut("capabilities")
+        .and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()) {
+        let Some(names) = set.as_array_mut() else {
+            continue;
+        };
+        names.retain(|name| {
+            let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone());
+            if known.is_err() {
+                unknown.push(name.as_str().unwrap_or_default().to_owned());
+            }
+            known.is_ok()
+        });
+    }
+    unknown.sort();
+    unknown.dedup();
+    unknown
+        .into_iter()
+        .map(|name| format!("the capability {name} is unknown here and left out"))
+        .collect()
+}
+
+/// An empty path is none: what is written in Go says so.
+fn ease_linux(json: &mut Value) {
+    let namespaces = json
+        .pointer_mut("/linux/namespaces")
+        .and_then(Value::as_array_mut);
+    for namespace in namespaces.into_iter().flatten() {
+        if let Some(fields) = namespace.as_object_mut()
+            && fields.get("path").and_then(Value::as_str) == Some("")
+        {
+            fields.remove("path");
+        }
+    }
+}
+
+fn check(spec: &Spec) -> Result<(), String> {
+    if !spec.version().starts_with("1.") {
+        return Err(format!(
+            "`{}` is no version 1 of the specification",
+            spec.version()
+        ));
+    }
+    let Some(root) = spec.root() else {
+        return Err("it names no root file system".into());
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err("the path of the root file system is empty".into());
+    }
+    let Some(linux) = spec.linux() else {
+        return Err("it has no Linux section".into());
+    };
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    let kinds: Vec<_> = namespaces.iter().map(|n| n.typ()).collect();
+    if let Some(twice) = kinds
+        .iter()
+        .enumerate()
+        .find(|(at, kind)| kinds[..*at].contains(kind))
+    {
+        return Err(format!("the namespace `{}` is listed twice", twice.1));
+    }
+    if !kinds.contains(&LinuxNamespaceType::Mount) {
+        return Err("gamut needs a mount namespace for each container".into());
+    }
+    if linux.intel_rdt().is_some() {
+        return Err("linux.intelRdt is not supported yet".into());
+    }
+    for (has, uts) in [
+        (spec.hostname().as_ref(), "hostname"),
+        (spec.domainname().as_ref(), "domainname"),
+    ] {
+        if has.is_some_and(|name| !name.is_empty()) && !kinds.contains(&LinuxNamespaceType::Uts) {
+            return Err(format!(
+                "unable to set {uts} without a private UTS namespace"
+            ));
+        }
+    }
+    if let Some(process) = spec.process() {
+        check_process(process)?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_process(process: &Process) -> Result<(), String> {
+    if process.args().as_deref().unwrap_or_default().is_empty() {
+        return Err("process.args must not be empty".into());
+    }
+    if !process.cwd().is_absolute() {
+        return Err("process.cwd must be an absolute path".into());
+    }
+    let mut kinds = Vec::new();
+    for limit in process.rlimits().as_deref().unwrap_or_default() {
+        if kinds.contains(&limit.typ()) {
+            return Err(format!("rlimit type {} is specified twice", limit.typ()));
+        }
+        kinds.push(limit.typ());
+    }
+    Ok(())
+}
+
+/// The plan of a container that has no keeper. Its root, its cgroup and its streams are given to
+/// the start apart.
+pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> LaunchPlan {
+    let mut spec = spec;
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_cgroups_path(Some(cgroup.into()));
+    }
+    let process = spec.process().as_ref();
+    let user = process.map(|process| {
+        let user = process.user();
+        Ids {
+            uid: user.uid(),
+            gid: user.gid(),
+            groups: user.additional_gids().clone().unwrap_or_default(),
+        }
+    });
+    let terminal = match process {
+        Some(process) if process.terminal() == Some(true) => {
+            let size = process.console_size();
+            let short = |n: u64| u16::try_from(n).unwrap_or(0);
+            Terminal::Pty {
+                rows: size.map_or(0, |size| short(size.height())),
+                columns: size.map_or(0, |size| short(size.width())),
+            }
+        }
+        _ => Terminal::None,
+    };
+    let seccomp = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().clone());
+    LaunchPlan {
+        version: LaunchPlan::VERSION,
+        id: id.to_owned(),
+        name: id.to_owned(),
+        image: String::new(),
+        level: Level::Container,
+        user: UserPlan {
+            user: String::new(),
+            groups: Vec::new(),
+            exact: Some(user.unwrap_or_default()),
+        },
+        joins: Vec::new(),
+        root: RootPlan {
+            lower: Vec::new(),
+            upper: PathBuf::new(),
+            work: PathBuf::new(),
+            durability: gamut_plan::launch::Durability::Durable,
+        },
+        network: NetworkPlan::Host,
+        seccomp: match seccomp {
+            Some(section) => SeccompPlan::Oci(Box::new(section)),
+            None => SeccompPlan::Unconfined,
+        },
+        files: FilesPlan {
+            cache,
+            ..FilesPlan::default()
+        },
+        streams: StreamsPlan {
+            stdin: Stdin::Open,
+            terminal,
+        },
+        log: LogPlan::None,
+        stop: StopPlan {
+            signal: gamut_plan::signal::TERM,
+            timeout_s: None,
+        },
+        removal: Removal::Keep,
+        groups: Groups::All,
+        trace: Trace::Off,
+        spec,
+    }
+}

@@ -1,0 +1,395 @@
+//! `create`: everything of a container but the word to run its program.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gamut_plan::cell::{CellFds, Connect, StartError};
+use gamut_plan::launch::{LaunchPlan, Terminal};
+use gamut_sys::mount::{Change, Reach};
+use gamut_sys::process::namespace;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
+
+use super::bundle::{self, Bundle};
+use super::error::OciError;
+use super::hooks::{self, Place, Stage};
+use super::record::{self, Record, Status};
+use super::{Runtime, start};
+use crate::cgroup::Hierarchies;
+use crate::group::{Group, Stale};
+use crate::launch::alone::Alone;
+use crate::launch::child::PRIVATE;
+use crate::launch::prepare::{self, c_string, step_failed};
+use crate::launch::program::Life;
+use crate::launch::{self, Started, exec};
+use crate::limits;
+
+/// How a container is to be made.
+#[derive(Debug, Clone)]
+pub struct Create {
+    pub bundle: PathBuf,
+    pub console: Console,
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserved_fds: u32,
+    pub keyring: Keyring,
+}
+
+/// Whether the container has a session keyring of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyring {
+    New,
+    Callers,
+}
+
+/// Where a process's terminal goes, if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Console {
+    /// To whoever listens on this socket.
+    Socket(PathBuf),
+    /// To the caller.
+    Caller,
+    /// Nowhere: it cannot have one.
+    None,
+}
+
+/// A container that was made.
+#[derive(Debug)]
+pub struct Created {
+    pub pid: i32,
+    /// The terminal's master, for [`Console::Caller`].
+    pub terminal: Option<OwnedFd>,
+    pub warnings: Vec<String>,
+}
+
+impl Runtime {
+    /// Makes the container `id`.
+    ///
+    /// # Errors
+    /// [`OciError::Exists`], what is wrong with the bundle, or what the host refuses. Nothing is
+    /// left behind.
+    pub fn create(&self, id: &str, options: &Create) -> Result<Created, OciError> {
+        record::check_id(id)?;
+        let bundle = Bundle::open(&options.bundle)?;
+        check_console(
+            &options.console,
+            bundle.spec.process().as_ref().and_then(|p| p.terminal()),
+        )?;
+        let directory = Claimed::new(self, id)?;
+        let cgroup = cgroup_path(id, &bundle);
+        let mut record = Record {
+            id: id.to_owned(),
+            bundle: bundle.directory.clone(),
+            pid: 0,
+            pid_began_ticks: 0,
+            created_ns: now_ns(),
+            cgroup: cgroup.clone(),
+            spec: bundle.spec.clone(),
+        };
+        record::write(&directory.path, &record)?;
+        let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        if plan.spec.process().is_none() {
+            return Err(OciError::Config {
+                path: bundle.directory.join("config.json"),
+                reason: "it has no process, which `start` would need".into(),
+            });
+        }
+        let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        let group_plan = plan.clone();
+        let mut group = Group::new(&group_plan, &hierarchies, Stale::IfEmpty);
+        let mut made = Making {
+            record: &mut record,
+            directory: &directory.path,
+        }
+        .start(&mut plan, options, &hierarchies, &mut group)?;
+        let (_, mut warnings) = group.keep()?;
+        warnings.extend(bundle.warnings);
+        warnings.append(&mut made.warnings);
+        if let Err(error) = after(&record, &directory.path, options, &made) {
+            let _ = rustix::process::pidfd_send_signal(
+                &made.started.pidfd,
+                rustix::process::Signal::KILL,
+            );
+            // The directory goes with this; the group, too.
+            let known = super::Known {
+                record,
+                directory: directory.path.clone(),
+            };
+            let _ = known.delete(super::Force::Yes);
+            return Err(error);
+        }
+        directory.keep();
+        Ok(Created {
+            pid: made.started.pid.as_raw_nonzero().get(),
+            terminal: made.terminal.take(),
+            warnings,
+        })
+    }
+}
+
+/// What is done when the process waits for its start.
+fn after(record: &Record, directory: &Path, options: &Create, made: &Made) -> Result<(), OciError> {
+    record::write(directory, record)?;
+    if let (Console::Socket(path), Some(terminal)) = (&options.console, &made.terminal) {
+        send_terminal(path, terminal.as_fd())?;
+    }
+    write_pid_file(options.pid_file.as_deref(), record.pid)
+}
+
+/// Engines wait for it, and read it whole.
+pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<(), OciError> {
+    let Some(path) = path else { return Ok(()) };
+    record::replace(path, pid.to_string().as_bytes(), 0o644)
+        .map_err(|error| OciError::io("write", path, error))
+}
+
+pub(super) fn check_console(console: &Console, terminal: Option<bool>) -> Result<(), OciError> {
+    match (terminal == Some(true), console) {
+        (true, Console::None) => Err(OciError::Console(
+            "cannot allocate tty if runc will detach without setting console socket".into(),
+        )),
+        (false, Console::Socket(_)) => Err(OciError::Console(
+            "cannot use console socket if runc will not detach or allocate tty".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a terminal's master to whoever listens: its name as data, the descriptor beside it.
+pub(super) fn send_terminal(path: &Path, terminal: BorrowedFd<'_>) -> Result<(), OciError> {
+    let socket = UnixStream::connect(path)
+        .map_err(|error| OciError::io("connect to the console socket", path, error))?;
+    gamut_sys::socket::send(socket.as_fd(), &[b"/dev/ptmx"], &[terminal])
+        .map_err(|error| OciError::io("send the terminal to", path, error.into()))
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// "If the path is absolute, it is relative to the cgroups mount point; else the runtime may
+/// interpret it": here below a group of gamut's own.
+fn cgroup_path(id: &str, bundle: &Bundle) -> String {
+    let linux = bundle.spec.linux().as_ref();
+    let given = linux.and_then(|linux| linux.cgroups_path().as_ref());
+    match given.map(|path| path.to_string_lossy()) {
+        Some(path) if path.starts_with('/') => path.trim_matches('/').to_owned(),
+        Some(path) if !path.is_empty() => format!("gamut-oci/{}", path.trim_matches('/')),
+        _ => format!("gamut-oci/{id}"),
+    }
+}
+
+/// A container's directory, taken away again unless it is kept.
+struct Claimed {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Claimed {
+    fn new(runtime: &Runtime, id: &str) -> Result<Claimed, OciError> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o711).recursive(true);
+        builder
+            .create(&runtime.root)
+            .map_err(|error| OciError::io("make", &runtime.root, error))?;
+        let path = runtime.root.join(id);
+        match builder.recursive(false).mode(0o700).create(&path) {
+            Ok(()) => Ok(Claimed { path, kept: false }),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(OciError::Exists(id.to_owned()))
+            }
+            Err(error) => Err(OciError::io("make", &path, error)),
+        }
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+struct Making<'a> {
+    record: &'a mut Record,
+    directory: &'a Path,
+}
+
+struct Made {
+    started: Started,
+    terminal: Option<OwnedFd>,
+    warnings: Vec<String>,
+}
+
+impl Making<'_> {
+    fn start(
+        self,
+        plan: &mut LaunchPlan,
+        options: &Create,
+        hierarchies: &Hierarchies,
+        group: &mut Group<'_>,
+    ) -> Result<Made, OciError> {
+        let root = open_root(&self.record.rootfs())?;
+        let mut prepared = prepare::prepare(plan, own_streams(), root, hierarchies, None)?;
+        if plan.streams.terminal != Terminal::None && prepared.terminal.is_none() {
+            return Err(OciError::Console(
+                "a terminal needs a devpts at /dev/pts among the mounts".into(),
+            ));
+        }
+        let listed = plan.spec.hooks().clone();
+        let has_hooks = [
+            Stage::Prestart,
+            Stage::CreateRuntime,
+            Stage::CreateContainer,
+        ]
+        .iter()
+        .any(|stage| !stage.of(listed.as_ref()).is_empty());
+        prepared.child.alone = Some(Alone {
+            start: listen(self.directory)?,
+            hooks: has_hooks,
+            loopback: prepared.namespaces & namespace::NET != 0,
+            keyring: match options.keyring {
+                Keyring::New => Some(c_string(format!("_ses.{}", self.record.id))?),
+                Keyring::Callers => None,
+            },
+            root_propagation: root_propagation(plan)?,
+        });
+        prepared.child.program.life = Life::ItsOwn;
+        prepared.child.program.preserved = options.preserved_fds;
+        let wanted = limits::of(plan);
+        let mut hooks = CreateHooks {
+            record: self.record,
+            namespaces: exec::joined(plan),
+        };
+        let started = launch::start(plan, &prepared, group, &mut hooks, &wanted)?;
+        let pid = started.pid.as_raw_nonzero().get();
+        self.record.pid = pid;
+        self.record.pid_began_ticks = record::process_stat(pid).map_or(0, |(_, began)| began);
+        Ok(Made {
+            started,
+            terminal: prepared.terminal.take(),
+            warnings: wanted.warnings,
+        })
+    }
+}
+
+/// This process's own, for the container to write to.
+pub(super) fn own_streams() -> CellFds {
+    let copy = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).ok();
+    CellFds {
+        stdin: copy(rustix::stdio::stdin()),
+        stdout: copy(rustix::stdio::stdout()),
+        stderr: copy(rustix::stdio::stderr()),
+    }
+}
+
+fn listen(directory: &Path) -> Result<OwnedFd, OciError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let failed = |errno| OciError::from(step_failed("listen for the start", errno));
+    let fd = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed)?;
+    gamut_sys::socket::listen(fd.as_fd(), start::SOCKET).map_err(failed)
+}
+
+/// A copy of the bundle's root with what is mounted below it, private, not attached anywhere.
+fn open_root(path: &Path) -> Result<OwnedFd, OciError> {
+    let failed =
+        |errno: rustix::io::Errno| OciError::io("open the root file system", path, errno.into());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(CWD, path, flags).map_err(failed)?;
+    let change = Change {
+        propagation: PRIVATE,
+        ..Change::default()
+    };
+    gamut_sys::mount::set_attributes(tree.as_fd(), Reach::Tree, &change).map_err(failed)?;
+    Ok(tree)
+}
+
+fn root_propagation(plan: &LaunchPlan) -> Result<Option<MountPropagationFlags>, StartError> {
+    let linux = plan.spec.linux().as_ref();
+    let Some(word) = linux.and_then(|l| l.rootfs_propagation().as_deref()) else {
+        return Ok(None);
+    };
+    let (word, all) = match word.strip_prefix('r') {
+        Some(word) => (word, MountPropagationFlags::REC),
+        None => (word, MountPropagationFlags::empty()),
+    };
+    let kind = match word {
+        "" => return Ok(None),
+        "shared" => MountPropagationFlags::SHARED,
+        "slave" => MountPropagationFlags::DOWNSTREAM,
+        "private" => MountPropagationFlags::PRIVATE,
+        "unbindable" => MountPropagationFlags::UNBINDABLE,
+        _ => {
+            return Err(StartError::Request {
+                message: format!(
+                    "rootfsPropagation `{word}` is none of shared, slave, private and unbindable"
+                ),
+                hint: None,
+            });
+        }
+    };
+    Ok(Some(kind | all))
+}
+
+/// The hooks of the creation, run when the mounts are made.
+struct CreateHooks<'a> {
+    record: &'a mut Record,
+    namespaces: u64,
+}
+
+impl Connect for CreateHooks<'_> {
+    fn connect(&mut self, _netns: BorrowedFd<'_>) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn mounted(&mut self, pid: i32) -> Result<(), StartError> {
+        self.record.pid = pid;
+        let run = self.run(pid);
+        self.record.pid = 0;
+        run.map_err(|error| match error {
+            OciError::Start(error) => error,
+            other => StartError::Step {
+                step: "run the hooks".into(),
+                reason: other.to_string(),
+                hint: None,
+            },
+        })
+    }
+}
+
+impl CreateHooks<'_> {
+    fn run(&mut self, pid: i32) -> Result<(), OciError> {
+        let state = self.record.state(Status::Creating);
+        let state = serde_json::to_vec(&state).unwrap_or_default();
+        let listed = self.record.spec.hooks().as_ref();
+        for stage in [Stage::Prestart, Stage::CreateRuntime] {
+            hooks::run(stage, stage.of(listed), &Place::Host, &state)?;
+        }
+        let stage = Stage::CreateContainer;
+        if stage.of(listed).is_empty() {
+            return Ok(());
+        }
+        let failed = |errno| step_failed("open the container's process", errno);
+        let pid =
+            rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(rustix::io::Errno::SRCH))?;
+        let flags = rustix::process::PidfdFlags::empty();
+        let pidfd = rustix::process::pidfd_open(pid, flags).map_err(failed)?;
+        let init = Started { pid, pidfd };
+        let inside = Place::Container {
+            init: &init,
+            namespaces: self.namespaces,
+        };
+        hooks::run(stage, stage.of(listed), &inside, &state)
+    }
+}

@@ -1,0 +1,80 @@
+//! `delete`: taking away what is left of a container.
+
+use std::time::{Duration, Instant};
+
+use super::error::OciError;
+use super::hooks::{self, Place, Stage};
+use super::record::Status;
+use super::{Known, Reach};
+use crate::cgroup::CgroupError;
+
+/// How long a killed container may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether one that runs is killed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    No,
+    Yes,
+}
+
+impl Known {
+    /// Removes the container: its control group and its directory; then runs its poststop hooks. A
+    /// hook that fails is told, and ends nothing ("Lifecycle", 13). Gives what it told.
+    ///
+    /// # Errors
+    /// [`OciError::NotStopped`] for one that runs, unless it is forced.
+    pub fn delete(&self, force: Force) -> Result<Vec<String>, OciError> {
+        let status = self.status();
+        let id = &self.record.id;
+        match (status, force) {
+            (Status::Stopped, _) => {}
+            // Its process was never given the word, and does nothing but wait for it.
+            (Status::Created, _) | (_, Force::Yes) => self.end()?,
+            (status, Force::No) => {
+                let id = id.clone();
+                return Err(OciError::NotStopped { id, status });
+            }
+        }
+        match self.cgroup() {
+            Ok(cgroup) => {
+                cgroup.kill_all().map_err(OciError::Cgroup)?;
+                cgroup.remove().map_err(OciError::Cgroup)?;
+            }
+            Err(OciError::Cgroup(CgroupError::NotFound { .. } | CgroupError::NotMounted)) => {}
+            Err(error) => return Err(error),
+        }
+        std::fs::remove_dir_all(&self.directory)
+            .map_err(|error| OciError::io("remove", &self.directory, error))?;
+        let stage = Stage::Poststop;
+        let state = self.record.state(Status::Stopped);
+        let state = serde_json::to_vec(&state).unwrap_or_default();
+        let mut told = Vec::new();
+        for hook in stage.of(self.record.spec.hooks().as_ref()) {
+            let run = hooks::run(stage, std::slice::from_ref(hook), &Place::Host, &state);
+            told.extend(run.err().map(|error| error.to_string()));
+        }
+        Ok(told)
+    }
+
+    /// Kills it and waits until it is gone.
+    fn end(&self) -> Result<(), OciError> {
+        match self.kill(gamut_plan::signal::KILL, Reach::First) {
+            Ok(()) | Err(OciError::NotRunning(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(100);
+        while self.record.is_alive() {
+            if Instant::now() > deadline {
+                return Err(OciError::NotStopped {
+                    id: self.record.id.clone(),
+                    status: self.status(),
+                });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}

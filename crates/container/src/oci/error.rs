@@ -1,0 +1,90 @@
+//! What can go wrong with a container that has no keeper. The words are close to runc's, because
+//! engines look for some of them.
+
+use std::path::{Path, PathBuf};
+
+use gamut_plan::cell::StartError;
+use gamut_spec::{Fault, Kind};
+use thiserror::Error;
+
+use super::record::Status;
+use crate::cgroup::CgroupError;
+
+#[derive(Debug, Error)]
+pub enum OciError {
+    #[error("container does not exist: `{0}`")]
+    NotFound(String),
+    #[error("container with given ID already exists: `{0}`")]
+    Exists(String),
+    #[error("invalid container ID format: `{0}`")]
+    Id(String),
+    #[error("{}: {reason}", .path.display())]
+    Config { path: PathBuf, reason: String },
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("container not running: `{0}`")]
+    NotRunning(String),
+    #[error("cannot start a container that is {}", .0.name())]
+    NotCreated(Status),
+    #[error("cannot {act} a container that is {}", .status.name())]
+    State { act: &'static str, status: Status },
+    #[error("cannot delete container `{id}` that is not stopped: {}", .status.name())]
+    NotStopped { id: String, status: Status },
+    #[error("{0} is no signal")]
+    Signal(i32),
+    #[error("{stage} hook {}: {reason}", .path.display())]
+    Hook {
+        stage: &'static str,
+        path: PathBuf,
+        reason: String,
+    },
+    #[error("{0}")]
+    Console(String),
+    #[error(transparent)]
+    Cgroup(CgroupError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl OciError {
+    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        OciError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl Fault for OciError {
+    fn kind(&self) -> Kind {
+        match self {
+            OciError::NotFound(_) => Kind::NotFound,
+            OciError::Exists(_)
+            | OciError::NotRunning(_)
+            | OciError::NotCreated(_)
+            | OciError::State { .. }
+            | OciError::NotStopped { .. } => Kind::Conflict,
+            OciError::Id(_)
+            | OciError::Config { .. }
+            | OciError::Signal(_)
+            | OciError::Console(_) => Kind::Invalid,
+            OciError::Io { .. } | OciError::Hook { .. } => Kind::Unavailable,
+            OciError::Cgroup(error) => error.kind(),
+            OciError::Start(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            OciError::Cgroup(error) => error.hint(),
+            OciError::Start(error) => error.hint(),
+            OciError::NotStopped { .. } => Some("kill it first, or use `--force`".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `exec`: a further process in a container, from a process document.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use gamut_plan::launch::{LaunchPlan, Terminal};
+use oci_spec::runtime::Process;
+use rustix::fs::{Mode, OFlags};
+
+use super::create::{Console, check_console, own_streams, send_terminal, write_pid_file};
+use super::error::OciError;
+use super::record::Status;
+use super::{Known, Runtime, bundle};
+use crate::cgroup::{Cgroup, Hierarchies};
+use crate::launch::exec::{self, JoinError, Joining};
+use crate::launch::prepare::{self, step_failed};
+use crate::launch::program::Life;
+use crate::launch::{Started, terminal, users};
+use crate::limits;
+
+/// How a further process is to be made.
+#[derive(Debug, Clone)]
+pub struct Exec {
+    pub process: Process,
+    pub console: Console,
+    pub pid_file: Option<PathBuf>,
+    pub preserved_fds: u32,
+    /// A group below the container's own.
+    pub cgroup: Option<String>,
+    /// Whether a paused container is no obstacle.
+    pub paused: Paused,
+}
+
+/// Whether a process may be added to a container that is paused; it begins when that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paused {
+    Refused,
+    Ignored,
+}
+
+/// A process that was added.
+#[derive(Debug)]
+pub struct Executed {
+    pub pid: i32,
+    /// The terminal's master, for [`Console::Caller`].
+    pub terminal: Option<OwnedFd>,
+    pub warnings: Vec<String>,
+    pidfd: OwnedFd,
+}
+
+impl Executed {
+    /// Readable when the process has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
+    }
+}
+
+/// A process document, and what of it was passed over.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_process(path: &Path) -> Result<(Process, Vec<String>), OciError> {
+    bundle::process(path)
+}
+
+impl Runtime {
+    /// Adds a process to a container.
+    ///
+    /// # Errors
+    /// A container that does not run, or why the program could not be run.
+    pub fn exec(&self, known: &Known, options: &Exec) -> Result<Executed, OciError> {
+        match (known.status(), options.paused) {
+            (Status::Created | Status::Running, _) | (Status::Paused, Paused::Ignored) => {}
+            (status, _) => {
+                return Err(OciError::State {
+                    act: "exec in",
+                    status,
+                });
+            }
+        }
+        check_console(&options.console, options.process.terminal())?;
+        bundle::check_process(&options.process).map_err(|reason| OciError::Config {
+            path: "process".into(),
+            reason,
+        })?;
+        let init = known.init()?;
+        let record = &known.record;
+        let mut spec = record.spec.clone();
+        spec.set_process(Some(options.process.clone()));
+        let plan = bundle::plan(&record.id, spec, &record.cgroup, self.cache());
+        let cgroup = self.cgroup_of(known, options.cgroup.as_deref())?;
+        let (mut program, master) = program(&plan, &init)?;
+        program.life = Life::ItsOwn;
+        program.preserved = options.preserved_fds;
+        let wanted = limits::of(&plan);
+        let joining = Joining {
+            init: init.pidfd.as_fd(),
+            namespaces: exec::joined(&plan),
+            root: None,
+            cgroup: Some(&cgroup),
+            limits: &wanted,
+        };
+        let started = exec::join(&joining, &program).map_err(|error| match error {
+            JoinError::Start(error) => error,
+            JoinError::Child(failure) => {
+                let args = options.process.args().as_deref().unwrap_or_default();
+                exec::explain(args, failure)
+            }
+        })?;
+        let pid = started.pid.as_raw_nonzero().get();
+        let terminal = match (&options.console, master) {
+            (Console::Socket(path), Some(master)) => {
+                send_terminal(path, master.as_fd())?;
+                None
+            }
+            (_, master) => master,
+        };
+        write_pid_file(options.pid_file.as_deref(), pid)?;
+        Ok(Executed {
+            pid,
+            terminal,
+            warnings: wanted.warnings,
+            pidfd: started.pidfd,
+        })
+    }
+
+    fn cgroup_of(&self, known: &Known, below: Option<&str>) -> Result<Cgroup, OciError> {
+        let path = match below.map(|below| below.trim_matches('/')) {
+            Some(below) if !below.is_empty() => format!("{}/{below}", known.record.cgroup),
+            _ => return known.cgroup(),
+        };
+        let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        Cgroup::open(&hierarchies, &path).map_err(OciError::Cgroup)
+    }
+}
+
+fn program(
+    plan: &LaunchPlan,
+    init: &Started,
+) -> Result<(crate::launch::program::Program, Option<OwnedFd>), OciError> {
+    let path = format!("/proc/{}/root", init.pid.as_raw_nonzero());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| step_failed("open the container's root", errno))?;
+    let identity = users::resolve(root.as_fd(), &plan.user)?;
+    let pair = match plan.streams.terminal {
+        Terminal::None => None,
+        Terminal::Pty { rows, columns } => {
+            let devpts = terminal::devpts_below(root.as_fd())?;
+            Some(terminal::open(devpts.as_fd(), rows, columns)?)
+        }
+    };
+    let (master, slave) = pair.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
+    let streams = prepare::streams(own_streams(), slave.as_ref())?;
+    let program = prepare::program(plan, streams, &identity, slave.is_some())?;
+    Ok((program, master))
+}

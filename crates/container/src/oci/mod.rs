@@ -1,0 +1,179 @@
+//! The container room as an OCI runtime: containers that live without a keeper, each in a
+//! directory of its own below the runtime's root.
+//!
+//! [`Runtime`] is what the command line calls; one file for each of its operations. What a
+//! container is stands in its [`record`], written before and after each act, so that a later
+//! process finds it: `create` makes the container and goes away, `start` gives its first process
+//! the word over a socket that this process listens on. Runtime specification 1.2, "Lifecycle".
+
+mod bundle;
+mod create;
+mod delete;
+mod error;
+mod exec;
+mod hooks;
+mod record;
+mod start;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::process::PidfdFlags;
+
+use crate::cgroup::{Cgroup, Hierarchies};
+use crate::launch::Started;
+
+pub use create::{Console, Create, Created, Keyring};
+pub use delete::Force;
+pub use error::OciError;
+pub use exec::{Exec, Executed, Paused, read_process};
+pub use record::{Record, Status};
+
+/// The version of the runtime specification that is kept.
+pub const SPEC_VERSION: &str = "1.2.1";
+
+/// Containers below one root directory.
+#[derive(Debug)]
+pub struct Runtime {
+    root: PathBuf,
+}
+
+/// A container that there is.
+#[derive(Debug)]
+pub struct Known {
+    pub record: Record,
+    directory: PathBuf,
+}
+
+impl Runtime {
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Runtime {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The container `id`.
+    ///
+    /// # Errors
+    /// [`OciError::NotFound`], or a damaged record.
+    pub fn container(&self, id: &str) -> Result<Known, OciError> {
+        record::check_id(id)?;
+        let directory = self.root.join(id);
+        let record = record::read(&directory)?.ok_or_else(|| OciError::NotFound(id.to_owned()))?;
+        Ok(Known { record, directory })
+    }
+
+    /// All containers, by id.
+    ///
+    /// # Errors
+    /// A root that cannot be read. What is no container is passed over.
+    pub fn containers(&self) -> Result<Vec<Known>, OciError> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(OciError::io("read", &self.root, error)),
+        };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+        names.sort();
+        Ok(names
+            .into_iter()
+            .filter_map(|id| self.container(&id).ok())
+            .collect())
+    }
+
+    /// Where compiled filters are kept.
+    fn cache(&self) -> PathBuf {
+        self.root.join(".filters")
+    }
+}
+
+impl Known {
+    /// What it is doing now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let record = &self.record;
+        if record.pid == 0 {
+            return Status::Creating;
+        }
+        if !record.is_alive() {
+            return Status::Stopped;
+        }
+        match self.cgroup().map(|cgroup| cgroup.is_frozen()) {
+            Ok(Ok(true)) => Status::Paused,
+            _ if self.directory.join(start::SOCKET).exists() => Status::Created,
+            _ => Status::Running,
+        }
+    }
+
+    /// Its control group.
+    ///
+    /// # Errors
+    /// One that is gone.
+    pub fn cgroup(&self) -> Result<Cgroup, OciError> {
+        let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        Cgroup::open(&hierarchies, &self.record.cgroup).map_err(OciError::Cgroup)
+    }
+
+    /// Its first process, which must be there.
+    fn init(&self) -> Result<Started, OciError> {
+        let gone = || OciError::NotRunning(self.record.id.clone());
+        let pid = rustix::process::Pid::from_raw(self.record.pid).ok_or_else(gone)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
+        // Asked after the descriptor is there: it means this process, and no later one of its pid.
+        if !self.record.is_alive() {
+            return Err(gone());
+        }
+        Ok(Started { pid, pidfd })
+    }
+
+    /// Means its first process for as long as it is open, and is readable when that has ended.
+    ///
+    /// # Errors
+    /// [`OciError::NotRunning`].
+    pub fn pidfd(&self) -> Result<OwnedFd, OciError> {
+        self.init().map(|started| started.pidfd)
+    }
+
+    /// Sends a signal to the first process, or to all that there are.
+    ///
+    /// # Errors
+    /// [`OciError::NotRunning`].
+    pub fn kill(&self, signal: i32, reach: Reach) -> Result<(), OciError> {
+        let named = gamut_sys::signal::from_number(signal).ok_or(OciError::Signal(signal))?;
+        if reach == Reach::All {
+            let cgroup = self.cgroup()?;
+            for pid in cgroup.processes().map_err(OciError::Cgroup)? {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    let _ = rustix::process::kill_process(pid, named);
+                }
+            }
+            return Ok(());
+        }
+        let init = self.init()?;
+        rustix::process::pidfd_send_signal(&init.pidfd, named)
+            .map_err(|_| OciError::NotRunning(self.record.id.clone()))?;
+        if named == rustix::process::Signal::KILL {
+            // Frozen processes die when they are thawed.
+            if let Ok(cgroup) = self.cgroup() {
+                if !self
+                    .record
+                    .has_own(oci_spec::runtime::LinuxNamespaceType::Pid)
+                {
+                    // Without a pid namespace of its own the others would outlive it.
+                    let _ = cgroup.kill_all();
+                }
+                let _ = cgroup.thaw();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whom a signal reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    First,
+    All,
+}

@@ -1,0 +1,63 @@
+//! `start`: the word to a process that is ready, and what is run before and after it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::error::OciError;
+use super::hooks::{self, Place, Stage};
+use super::record::Status;
+use super::{Known, bundle};
+use crate::launch::prepare::step_failed;
+use crate::launch::{self, exec};
+
+/// The name of the socket that a created container listens on, in its directory. It goes with the
+/// start: a container that has it has not been started.
+pub(super) const SOCKET: &str = "start";
+
+impl Known {
+    /// Starts the container's program; returns when it has been executed.
+    ///
+    /// # Errors
+    /// [`OciError::NotCreated`]; a hook's failure; why the program could not be run.
+    pub fn start(&self) -> Result<(), OciError> {
+        let status = self.status();
+        if status != Status::Created {
+            return Err(OciError::NotCreated(status));
+        }
+        let init = self.init()?;
+        let record = &self.record;
+        let listed = record.spec.hooks().as_ref();
+        let state = |status| serde_json::to_vec(&record.state(status)).unwrap_or_default();
+        let plan = bundle::plan(&record.id, record.spec.clone(), &record.cgroup, "".into());
+        let inside = Place::Container {
+            init: &init,
+            namespaces: exec::joined(&plan),
+        };
+        let stage = Stage::StartContainer;
+        hooks::run(stage, stage.of(listed), &inside, &state(Status::Created))?;
+        let connection = self.connect()?;
+        let failure = launch::read_failure(connection.as_fd(), &mut |_| launch::After::GoOn)?;
+        // Whatever came of it, there is nothing to be started any more.
+        let _ = std::fs::remove_file(self.directory.join(SOCKET));
+        if let Some(failure) = failure {
+            let process = record.spec.process().as_ref();
+            let args = process.and_then(|p| p.args().clone()).unwrap_or_default();
+            return Err(exec::explain(&args, failure).into());
+        }
+        let stage = Stage::Poststart;
+        hooks::run(
+            stage,
+            stage.of(listed),
+            &Place::Host,
+            &state(Status::Running),
+        )
+    }
+
+    fn connect(&self) -> Result<OwnedFd, OciError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let failed = |errno| OciError::from(step_failed("give the word to start", errno));
+        let directory = rustix::fs::open(&self.directory, flags, Mode::empty()).map_err(failed)?;
+        gamut_sys::socket::connect(directory.as_fd(), SOCKET).map_err(failed)
+    }
+}
