@@ -9,6 +9,7 @@ pub mod interface;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

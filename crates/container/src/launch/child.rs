@@ -15,7 +15,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, Unmoun
 
 use super::alone::Alone;
 use super::mounts::Op;
-use super::program::{Life, Program};
+use super::program::{Life, Program, Traced};
 use super::step::{At, Failure, Phase, PhaseMark, Step};
 use super::target::{self, Kind};
 
@@ -40,7 +40,7 @@ pub(crate) struct Child {
     pub(crate) own_cgroup_namespace: bool,
     pub(crate) program: Program,
     /// Whether phases are told to the keeper.
-    pub(crate) traced: bool,
+    pub(crate) traced: Traced,
     /// What is asked for of a container that has no keeper.
     pub(crate) alone: Option<Alone>,
 }
@@ -94,13 +94,13 @@ impl Child {
         }
         self.mark(keeper, Phase::Released);
         let Some(alone) = &self.alone else {
-            return self.program.execute(self.traced.then_some(keeper));
+            return self.program.execute(keeper, self.traced);
         };
         if let Some(propagation) = alone.root_propagation {
             rustix::mount::mount_change(c"/", propagation).at(Step::RootPropagation)?;
         }
         let starter = alone.wait(&self.program, keeper)?;
-        let failure = match self.program.execute(None) {
+        let failure = match self.program.execute(starter.as_fd(), Traced::No) {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
@@ -143,7 +143,7 @@ impl Child {
     }
 
     fn mark(&self, keeper: BorrowedFd<'_>, phase: Phase) {
-        if self.traced {
+        if self.traced == Traced::Yes {
             let _ = rustix::io::write(keeper, &PhaseMark::now(phase));
         }
     }

@@ -147,7 +147,7 @@ pub(super) fn fill(
 pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
     // There is no root yet, and none is asked for.
     let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) = (
-        mounts::prepare(mount, rustix::fs::CWD),
+        mounts::prepare(mount, rustix::fs::CWD, None),
         devices(&[], Nodes::Make),
     ) else {
         return None;

@@ -10,13 +10,14 @@ use gamut_sys::process::{self, Side, StringArray, namespace};
 use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::child::{enter_cgroups, wait_for};
+use super::manner::Manner;
 use super::prepare::{self, c_string, c_strings, step_failed};
-use super::program::{Life, Program};
+use super::program::{Life, Program, Traced};
 use super::step::{At, Failure, Step};
-use super::{After, Half, Started, go, program_failed, read_failure, terminal, users};
+use super::{After, Half, Heard, Started, go, program_failed, read_failure, terminal, users};
 use crate::cgroup::Cgroup;
 use crate::limits;
 
@@ -42,6 +43,7 @@ pub(crate) fn exec(
         root: None,
         cgroup: Some(target.cgroup),
         limits: &limits::of(target.plan),
+        listener: &|_, _| (),
     };
     let started = join(&joining, &program).map_err(|error| match error {
         JoinError::Child(failure) => explain(&plan.args, failure),
@@ -60,6 +62,8 @@ pub(crate) struct Joining<'a> {
     pub(crate) root: Option<OwnedFd>,
     pub(crate) cgroup: Option<&'a Cgroup>,
     pub(crate) limits: &'a limits::ProcessLimits,
+    /// Takes the listener of the program's filter, if that has one.
+    pub(crate) listener: &'a dyn Fn(Pid, OwnedFd),
 }
 
 /// Why a process could not join.
@@ -115,7 +119,13 @@ pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, 
     drop(theirs);
     limits::apply(joining.limits, pid)?;
     go(ours.as_fd())?;
-    match read_failure(ours.as_fd(), &mut |_| After::GoOn)? {
+    let heard = read_failure(ours.as_fd(), &mut |heard| {
+        if let Heard::Listener(listener) = heard {
+            (joining.listener)(pid, listener);
+        }
+        After::GoOn
+    });
+    match heard? {
         Some(failure) => Err(JoinError::Child(failure)),
         None => half
             .finish()
@@ -135,6 +145,7 @@ fn run(
     // nobody there may look into it (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .at(Step::DeathSignal)?;
+    program.manner.begin()?;
     enter_cgroups(cgroups)?;
     wait_for(keeper)?;
     if joining.namespaces != 0 {
@@ -145,7 +156,7 @@ fn run(
         rustix::process::chroot(c".").at(Step::Pivot)?;
     }
     rustix::process::setsid().at(Step::Terminal)?;
-    program.execute(None)
+    program.execute(keeper, Traced::No)
 }
 
 /// The namespaces that the container does not share with its host.
@@ -243,6 +254,7 @@ fn program(
             && plan.privileged == Privileged::No,
         seccomp: privileges.seccomp,
         umask: base.user().umask().unwrap_or(0o022),
+        manner: Manner::of(base, launch.spec.linux().as_ref())?,
         life: Life::WithParent,
         preserved: 0,
         candidates: prepare::candidates(&plan.args, &env)?,

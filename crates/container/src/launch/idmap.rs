@@ -22,9 +22,23 @@ pub(crate) struct Maps {
 impl Maps {
     /// The maps of a plan, if it has any.
     pub(crate) fn of(linux: &Linux) -> Option<Maps> {
-        let uids = linux.uid_mappings().clone().filter(|m| !m.is_empty())?;
-        let gids = linux.gid_mappings().clone().filter(|m| !m.is_empty())?;
-        Some(Maps { uids, gids })
+        Maps::new(
+            linux.uid_mappings().as_deref(),
+            linux.gid_mappings().as_deref(),
+        )
+    }
+
+    /// `None` unless there is one of each.
+    pub(crate) fn new(
+        uids: Option<&[LinuxIdMapping]>,
+        gids: Option<&[LinuxIdMapping]>,
+    ) -> Option<Maps> {
+        let some =
+            |maps: Option<&[LinuxIdMapping]>| maps.filter(|m| !m.is_empty()).map(<[_]>::to_vec);
+        Some(Maps {
+            uids: some(uids)?,
+            gids: some(gids)?,
+        })
     }
 
     /// The host's id of a user of the container; 65534 if there is none.

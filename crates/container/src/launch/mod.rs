@@ -13,6 +13,7 @@ pub(crate) mod devices;
 pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;
+pub(crate) mod manner;
 pub(crate) mod mounts;
 pub(crate) mod operations;
 pub(crate) mod overlay;
@@ -112,7 +113,11 @@ pub(crate) fn start(
     if accompanied.is_err() {
         drop_go(&ours);
     }
-    let mut tell = |mark: PhaseMark| {
+    let mut tell = |heard: Heard| {
+        let Heard::Phase(mark) = heard else {
+            // The keeper is no supervisor: what asks for one gets ENOSYS.
+            return After::GoOn;
+        };
         connect.mark(mark.phase.words(), mark.at_ns);
         match mark.phase {
             // Its exec is for another process to see.
@@ -237,8 +242,8 @@ pub(crate) fn now_ns() -> u64 {
 /// Waits until the child has come to `phase`; else what kept it from that.
 fn read_until(child: BorrowedFd<'_>, phase: Phase) -> Result<Option<Failure>, StartError> {
     let mut reached = false;
-    let failure = read_failure(child, &mut |mark| {
-        reached |= mark.phase == phase;
+    let failure = read_failure(child, &mut |heard| {
+        reached |= matches!(heard, Heard::Phase(mark) if mark.phase == phase);
         if reached { After::Stop } else { After::GoOn }
     })?;
     match (failure, reached) {
@@ -256,24 +261,44 @@ pub(crate) enum After {
     Stop,
 }
 
-/// The child's last word: `None` when exec closed its end. Phases are told on the way.
+/// What a child says before its last word.
+pub(crate) enum Heard {
+    Phase(PhaseMark),
+    /// Of a filter that asks a supervisor.
+    Listener(OwnedFd),
+}
+
+/// The child's last word: `None` when exec closed its end. What it says before goes to `heard`.
 pub(crate) fn read_failure(
     child: BorrowedFd<'_>,
-    phase: &mut dyn FnMut(PhaseMark) -> After,
+    heard: &mut dyn FnMut(Heard) -> After,
 ) -> Result<Option<Failure>, StartError> {
     let mut buffer = [0u8; 32];
     loop {
-        let length = rustix::io::retry_on_intr(|| rustix::io::read(child, &mut buffer))
-            .map_err(|errno| step_failed("hear from the container's process", errno))?;
-        if let Ok(bytes) = <[u8; PhaseMark::BYTES]>::try_from(&buffer[..length]) {
-            match PhaseMark::from_bytes(bytes).map(&mut *phase) {
-                Some(After::Stop) => return Ok(None),
-                Some(After::GoOn) | None => continue,
+        let mut listener = None;
+        let received =
+            gamut_sys::socket::receive_each(child, &mut buffer, |fd| listener = Some(fd));
+        let length = match received {
+            // One that was killed with words unread.
+            Err(Errno::CONNRESET) => 0,
+            other => {
+                other.map_err(|errno| step_failed("hear from the container's process", errno))?
             }
+        };
+        let packet = &buffer[..length];
+        let after = if let Some(listener) = listener {
+            heard(Heard::Listener(listener))
+        } else if let Ok(bytes) = <[u8; PhaseMark::BYTES]>::try_from(packet) {
+            let mark = PhaseMark::from_bytes(bytes).map(Heard::Phase);
+            mark.map_or(After::GoOn, &mut *heard)
+        } else {
+            return Ok(<[u8; Failure::BYTES]>::try_from(packet)
+                .ok()
+                .and_then(Failure::from_bytes));
+        };
+        if matches!(after, After::Stop) {
+            return Ok(None);
         }
-        return Ok(<[u8; Failure::BYTES]>::try_from(&buffer[..length])
-            .ok()
-            .and_then(Failure::from_bytes));
     }
 }
 

@@ -19,6 +19,7 @@ use rustix::mount::{
 use super::child::{PRIVATE, attach, mount_target, open_tree};
 use super::copy_up::copy_up;
 use super::devices::{self, Node};
+use super::idmap::Maps;
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -168,6 +169,8 @@ struct Options {
     /// What passes between the mount and the host's, and whether that goes for those below it.
     propagation: Option<(u64, Reach)>,
     copy_up: bool,
+    /// Whether files are shown with other owners, and whether that goes for mounts below.
+    mapped: Option<Reach>,
     parameters: Vec<(String, Option<String>)>,
 }
 
@@ -180,6 +183,7 @@ fn sort_options(options: &[String]) -> Options {
         bind: None,
         propagation: None,
         copy_up: false,
+        mapped: None,
         parameters: Vec::new(),
     };
     for option in options {
@@ -210,6 +214,13 @@ fn sort_options(options: &[String]) -> Options {
                 continue;
             }
             "defaults" | "async" => continue,
+            "idmap" | "ridmap" => {
+                sorted.mapped = Some(match option.as_str() {
+                    "idmap" => Reach::One,
+                    _ => Reach::Tree,
+                });
+                continue;
+            }
             "tmpcopyup" => {
                 sorted.copy_up = true;
                 continue;
@@ -259,13 +270,33 @@ pub(super) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
 }
 
 /// Prepares one mount of the specification; binds are opened here, with the host's eyes.
-pub(crate) fn prepare(mount: &Mount, root: BorrowedFd<'_>) -> Result<Op, StartError> {
+pub(crate) fn prepare(
+    mount: &Mount,
+    root: BorrowedFd<'_>,
+    container: Option<&Maps>,
+) -> Result<Op, StartError> {
     let destination = mount.destination();
     let options = sort_options(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("");
     if options.bind.is_some() || kind == "bind" {
         let source = mount.source().as_deref().unwrap_or(Path::new(""));
-        return bind(source, destination, &options);
+        let given = Maps::new(
+            mount.uid_mappings().as_deref(),
+            mount.gid_mappings().as_deref(),
+        );
+        let maps = given
+            .as_ref()
+            .or(container.filter(|_| options.mapped.is_some()));
+        return bind(source, destination, &options, maps);
+    }
+    if options.mapped.is_some() || mount.uid_mappings().is_some() {
+        return Err(StartError::Request {
+            message: format!(
+                "the mount {} is no bind, and only binds can show files with other owners",
+                destination.display()
+            ),
+            hint: None,
+        });
     }
     let mut parameters = Vec::with_capacity(options.parameters.len());
     for (key, value) in &options.parameters {
@@ -349,7 +380,12 @@ pub(crate) fn clone_host_tree(
     Ok((tree, kind))
 }
 
-fn bind(source: &Path, destination: &Path, options: &Options) -> Result<Op, StartError> {
+fn bind(
+    source: &Path,
+    destination: &Path,
+    options: &Options,
+    maps: Option<&Maps>,
+) -> Result<Op, StartError> {
     let reach = options.bind.unwrap_or(Reach::Tree);
     let failed = |errno: Errno| StartError::Request {
         message: format!(
@@ -367,6 +403,28 @@ fn bind(source: &Path, destination: &Path, options: &Options) -> Result<Op, Star
         options.propagation,
     )
     .map_err(failed)?;
+    if let Some(maps) = maps {
+        let userns = maps.namespace()?;
+        let change = Change {
+            set: attr::IDMAP,
+            userns: Some(userns.as_fd()),
+            ..Change::default()
+        };
+        let reach = options.mapped.unwrap_or(Reach::One);
+        sysmount::set_attributes(tree.as_fd(), reach, &change).map_err(|errno| {
+            StartError::Request {
+                message: format!(
+                    "cannot show {} with other owners: {}",
+                    source.display(),
+                    std::io::Error::from(errno)
+                ),
+                hint: Some(
+                    "its file system must support id-mapped mounts, and not be mapped already"
+                        .into(),
+                ),
+            }
+        })?;
+    }
     if options.recursive_readonly {
         let change = Change {
             set: attr::RDONLY,

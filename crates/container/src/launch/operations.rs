@@ -113,7 +113,7 @@ pub(crate) fn of(
                 });
                 operations.devpts = Some(made);
             }
-            _ => ops.push(mounts::prepare(mount, root)?),
+            _ => ops.push(mounts::prepare(mount, root, maps)?),
         }
         if is_dev {
             operations.now.push(devices::devices(

@@ -14,9 +14,10 @@ use rustix::io::Errno;
 
 use super::child::{Child, IN_ROOT};
 use super::idmap;
+use super::manner::Manner;
 use super::mounts::Op;
 use super::operations::{self, Later};
-use super::program::{Capabilities, Life, Program};
+use super::program::{Capabilities, Life, Program, Traced};
 use super::target::Kind;
 use super::users::{self, Identity};
 use crate::cgroup::Hierarchies;
@@ -154,7 +155,8 @@ pub(crate) fn prepare(
     if slave.is_some() {
         operations.now.push(Op::Console);
     }
-    let program = program(plan, streams(fds, slave.as_ref())?, &identity, tty)?;
+    let mut program = program(plan, streams(fds, slave.as_ref())?, &identity, tty)?;
+    program.manner = program.manner.of_first();
     let child = Child {
         join: namespaces.join,
         own_user_namespace: userns,
@@ -175,7 +177,10 @@ pub(crate) fn prepare(
         own_mount_namespace: own_mounts,
         own_cgroup_namespace: namespaces.create & namespace::CGROUP != 0,
         program,
-        traced: plan.trace == Trace::On,
+        traced: match plan.trace {
+            Trace::On => Traced::Yes,
+            Trace::Off => Traced::No,
+        },
         alone: None,
     };
     let not_by_clone = namespace::CGROUP | namespace::TIME;
@@ -316,6 +321,7 @@ pub(crate) fn program(
         no_new_privileges: spec_process.no_new_privileges().unwrap_or(false),
         seccomp: privileges.seccomp,
         umask: spec_process.user().umask().unwrap_or(0o022),
+        manner: Manner::of(spec_process, plan.spec.linux().as_ref())?,
         life: Life::WithParent,
         preserved: 0,
         candidates: candidates(args, &env)?,

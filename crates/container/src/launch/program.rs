@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::manner::Manner;
 use super::step::{At, Failure, Phase, PhaseMark, Step};
 
 /// What both a start's and an exec's child do last: become the user's program.
@@ -29,6 +30,7 @@ pub(crate) struct Program {
     pub(crate) no_new_privileges: bool,
     pub(crate) seccomp: Option<(seccomp::Program, seccomp::Flags)>,
     pub(crate) umask: u32,
+    pub(crate) manner: Manner,
     pub(crate) life: Life,
     /// How many descriptors from 3 on the program inherits.
     pub(crate) preserved: u32,
@@ -46,6 +48,16 @@ pub(crate) struct Capabilities {
     pub(crate) permitted: u64,
     pub(crate) inheritable: u64,
     pub(crate) ambient: u64,
+}
+
+/// The packet that carries a filter's listener: shorter than any other.
+pub(super) const LISTENER: &[u8] = b"l";
+
+/// Whether phases are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traced {
+    No,
+    Yes,
 }
 
 /// Whether a process goes with the one that started it.
@@ -90,9 +102,13 @@ impl Program {
 
     /// Streams, directory, identity, privileges, filter, exec; in this order, because each takes
     /// away what the ones before it need.
+    ///
+    /// `parent` hears of the phase if it is `traced`, and is given the listener of a filter that
+    /// asks a supervisor.
     pub(crate) fn execute(
         &self,
-        traced: Option<BorrowedFd<'_>>,
+        parent: BorrowedFd<'_>,
+        traced: Traced,
     ) -> Result<std::convert::Infallible, Failure> {
         let Program {
             stdin,
@@ -106,10 +122,11 @@ impl Program {
         process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)?;
         process::close_on_exec_from(3 + self.preserved).at(Step::Descriptors)?;
         rustix::process::umask(Mode::from_raw_mode(self.umask));
+        self.manner.apply()?;
         drop_bounding(self.capabilities.bounding).at(Step::BoundingSet)?;
         if !self.no_new_privileges {
             // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
-            self.install_filter()?;
+            self.install_filter(parent)?;
         }
         rustix::thread::set_keep_capabilities(true).at(Step::User)?;
         rustix::thread::set_thread_groups(&self.groups).at(Step::Groups)?;
@@ -123,11 +140,11 @@ impl Program {
         self.life.apply()?;
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
-            self.install_filter()?;
+            self.install_filter(parent)?;
         }
         signal::reset_for_exec();
-        if let Some(keeper) = traced {
-            let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::Executing));
+        if traced == Traced::Yes {
+            let _ = rustix::io::write(parent, &PhaseMark::now(Phase::Executing));
         }
         let mut failure = Failure::new(Step::Exec, Errno::NOENT);
         for (index, candidate) in self.candidates.iter().enumerate() {
@@ -147,11 +164,15 @@ impl Program {
         Err(failure)
     }
 
-    fn install_filter(&self) -> Result<(), Failure> {
-        match &self.seccomp {
-            Some((program, flags)) => seccomp::set_filter(program.instructions(), *flags)
-                .map(drop)
-                .at(Step::Seccomp),
+    fn install_filter(&self, parent: BorrowedFd<'_>) -> Result<(), Failure> {
+        let Some((program, flags)) = &self.seccomp else {
+            return Ok(());
+        };
+        let listener = seccomp::set_filter(program.instructions(), *flags).at(Step::Seccomp)?;
+        match listener {
+            Some(listener) => {
+                gamut_sys::socket::send(parent, &[LISTENER], &[listener.as_fd()]).at(Step::Seccomp)
+            }
             None => Ok(()),
         }
     }

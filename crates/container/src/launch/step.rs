@@ -39,10 +39,16 @@ pub(crate) enum Step {
     Loopback,
     RootPropagation,
     Start,
+    Scheduler,
+    IoPriority,
+    Affinity,
+    Personality,
+    MemoryPolicy,
+    Label,
 }
 
 impl Step {
-    const ALL: [Step; 32] = [
+    const ALL: [Step; 38] = [
         Step::Wait,
         Step::DeathSignal,
         Step::Cgroup,
@@ -75,6 +81,12 @@ impl Step {
         Step::Loopback,
         Step::RootPropagation,
         Step::Start,
+        Step::Scheduler,
+        Step::IoPriority,
+        Step::Affinity,
+        Step::Personality,
+        Step::MemoryPolicy,
+        Step::Label,
     ];
 
     fn from_number(number: u8) -> Option<Step> {
@@ -116,6 +128,12 @@ impl Step {
             Step::Loopback => "put the loopback interface up",
             Step::RootPropagation => "set the propagation of the root file system",
             Step::Start => "wait for the start",
+            Step::Scheduler => "set the scheduler",
+            Step::IoPriority => "set the I/O priority",
+            Step::Affinity => "set the CPUs to run on",
+            Step::Personality => "set the execution domain",
+            Step::MemoryPolicy => "set the memory policy",
+            Step::Label => "set the security label",
         }
     }
 }

@@ -12,6 +12,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use serde_json::Value;
 
 use super::error::OciError;
+use super::supervisor;
 
 /// What a configuration asks for, and what of it was passed over.
 #[derive(Debug)]
@@ -135,6 +136,13 @@ fn check(spec: &Spec) -> Result<(), String> {
     if linux.intel_rdt().is_some() {
         return Err("linux.intelRdt is not supported yet".into());
     }
+    let label = linux.mount_label().as_deref().unwrap_or_default();
+    if !label.is_empty() {
+        return Err(format!(
+            "the SELinux label `{label}` of mounts is not supported yet"
+        ));
+    }
+    supervisor::check(linux.seccomp().as_ref())?;
     for (has, uts) in [
         (spec.hostname().as_ref(), "hostname"),
         (spec.domainname().as_ref(), "domainname"),

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::create::{Console, check_console, own_streams, send_terminal, write_pid_file};
 use super::error::OciError;
 use super::record::Status;
-use super::{Known, Runtime, bundle};
+use super::{Known, Runtime, bundle, supervisor};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::launch::exec::{self, JoinError, Joining};
 use crate::launch::prepare::{self, step_failed};
@@ -100,6 +100,12 @@ impl Runtime {
             root: None,
             cgroup: Some(&cgroup),
             limits: &wanted,
+            listener: &|pid, listener| {
+                let mut asking = record.clone();
+                asking.pid = pid.as_raw_nonzero().get();
+                // Without a supervisor what asks for one gets ENOSYS.
+                let _ = supervisor::give(&asking, Status::Running, &listener);
+            },
         };
         let started = exec::join(&joining, &program).map_err(|error| match error {
             JoinError::Start(error) => error,

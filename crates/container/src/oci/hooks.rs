@@ -16,6 +16,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use super::error::OciError;
 use crate::launch::Started;
 use crate::launch::exec::{JoinError, Joining, join};
+use crate::launch::manner::Manner;
 use crate::launch::prepare::{c_string, c_strings, step_failed};
 use crate::launch::privileges;
 use crate::launch::program::{Life, Program};
@@ -102,6 +103,7 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
                 root: None,
                 cgroup: None,
                 limits: &ProcessLimits::default(),
+                listener: &|_, _| (),
             }
         }
         Place::Container { init, namespaces } => Joining {
@@ -110,6 +112,7 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
             root: Some(root_of(init).map_err(|e| said(&e))?),
             cgroup: None,
             limits: &ProcessLimits::default(),
+            listener: &|_, _| (),
         },
     };
     let program = program(hook, input.into()).map_err(|e| said(&e))?;
@@ -161,6 +164,7 @@ fn program(hook: &Hook, input: OwnedFd) -> Result<Program, StartError> {
         no_new_privileges: false,
         seccomp: None,
         umask: 0o022,
+        manner: Manner::default(),
         life: Life::WithParent,
         preserved: 0,
         candidates: vec![path],

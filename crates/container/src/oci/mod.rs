@@ -14,6 +14,7 @@ mod exec;
 mod hooks;
 mod record;
 mod start;
+mod supervisor;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -7,9 +7,9 @@ use rustix::fs::{Mode, OFlags};
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
 use super::record::Status;
-use super::{Known, bundle};
+use super::{Known, bundle, supervisor};
 use crate::launch::prepare::step_failed;
-use crate::launch::{self, exec};
+use crate::launch::{self, After, Heard, exec};
 
 /// The name of the socket that a created container listens on, in its directory. It goes with the
 /// start: a container that has it has not been started.
@@ -37,7 +37,19 @@ impl Known {
         let stage = Stage::StartContainer;
         hooks::run(stage, stage.of(listed), &inside, &state(Status::Created))?;
         let connection = self.connect()?;
-        let failure = launch::read_failure(connection.as_fd(), &mut |_| launch::After::GoOn)?;
+        let mut given = Ok(());
+        let failure = launch::read_failure(connection.as_fd(), &mut |heard| match heard {
+            Heard::Phase(_) => After::GoOn,
+            Heard::Listener(listener) => {
+                given = supervisor::give(record, Status::Running, &listener);
+                // Nobody would answer.
+                if given.is_ok() {
+                    After::GoOn
+                } else {
+                    After::Stop
+                }
+            }
+        })?;
         // Whatever came of it, there is nothing to be started any more.
         let _ = std::fs::remove_file(self.directory.join(SOCKET));
         if let Some(failure) = failure {
@@ -45,6 +57,7 @@ impl Known {
             let args = process.and_then(|p| p.args().clone()).unwrap_or_default();
             return Err(exec::explain(&args, failure).into());
         }
+        given?;
         let stage = Stage::Poststart;
         hooks::run(
             stage,
