@@ -305,6 +305,32 @@ fn unwritten(line: &str) -> Option<(usize, usize)> {
     (of_file && never_written).then_some((start, length))
 }
 
+/// Closes every descriptor from `first` up but two. For a child between clone and exec: what it
+/// shares with its parent is left to the parent.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_all_but(first: u32, kept: [BorrowedFd<'_>; 2]) -> Result<(), Errno> {
+    let [a, b] = kept.map(|fd| fd.as_raw_fd() as u32);
+    let (low, high) = (a.min(b), a.max(b));
+    for (from, to) in [
+        (first, low.wrapping_sub(1)),
+        (first.max(low + 1), high.wrapping_sub(1)),
+        (first.max(high + 1), u32::MAX),
+    ] {
+        if from > to {
+            continue;
+        }
+        // SAFETY: takes three integers. This process neither reads nor drops what owns the closed
+        // descriptors: it executes a program or ends.
+        let result = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        if result != 0 {
+            return Err(last_errno());
+        }
+    }
+    Ok(())
+}
+
 /// Closes every descriptor from `first` up. For the start of `main` only, of a process that was
 /// made to be a keeper: what it inherited by accident must not live as long as a workload.
 ///

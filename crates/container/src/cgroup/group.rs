@@ -255,8 +255,9 @@ impl Cgroup {
         let slot = &self.slots[index];
         let (above, name) = self.split_path();
         let parent = match Dir::open_existing(hierarchy.absolute(above))? {
-            Some(parent) => parent,
-            None => make_path(hierarchy, above)?,
+            // Somebody may have made a cpuset above ours and left it empty.
+            Some(parent) if !is_v1_cpuset(hierarchy) => parent,
+            _ => make_path(hierarchy, above)?,
         };
         if hierarchy.version == Version::V2 {
             enable_down_to(hierarchy, above, &parent, needs)?;
@@ -323,10 +324,14 @@ fn make_path(hierarchy: &Hierarchy, path: &str) -> Result<Dir, CgroupError> {
 
 /// A new v1 cpuset has no CPUs and no memory nodes, and takes no process before it has.
 fn inherit(hierarchy: &Hierarchy, parent: &Dir, child: &Dir) -> Result<(), CgroupError> {
-    if hierarchy.version == Version::V1 && hierarchy.controllers.contains(Controller::Cpuset) {
+    if is_v1_cpuset(hierarchy) {
         cpuset::inherit(parent, child)?;
     }
     Ok(())
+}
+
+fn is_v1_cpuset(hierarchy: &Hierarchy) -> bool {
+    hierarchy.version == Version::V1 && hierarchy.controllers.contains(Controller::Cpuset)
 }
 
 /// Enables the controllers of `wanted` that the hierarchy has for the children of `parent`, and

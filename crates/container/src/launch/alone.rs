@@ -2,7 +2,7 @@
 //! another process to give the word.
 
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_sys::process;
 use rustix::io::Errno;
@@ -47,7 +47,11 @@ impl Alone {
         runtime: BorrowedFd<'_>,
     ) -> Result<OwnedFd, Failure> {
         program.look_for()?;
+        // Whoever reads what the runtime writes, or waits for its end, must not wait for this.
+        program.take_streams()?;
         Life::ItsOwn.apply()?;
+        let kept = [self.start.as_fd(), runtime];
+        process::close_all_but(3 + program.preserved, kept).at(Step::Descriptors)?;
         rustix::io::write(runtime, &PhaseMark::now(Phase::AwaitsStart)).at(Step::Start)?;
         let flags = rustix::net::SocketFlags::CLOEXEC;
         rustix::io::retry_on_intr(|| rustix::net::accept_with(&self.start, flags)).at(Step::Start)

@@ -72,8 +72,9 @@ impl Child {
         }
         rustix::process::umask(Mode::empty());
         rustix::process::setsid().at(Step::Terminal)?;
+        let mut given = None;
         if self.own_mount_namespace {
-            self.build_root(keeper)?;
+            self.build_root(keeper, &mut given)?;
         }
         if let Some(name) = &self.hostname {
             rustix::system::sethostname(name).at(Step::Hostname)?;
@@ -82,7 +83,10 @@ impl Child {
             rustix::system::setdomainname(name).at(Step::Domainname)?;
         }
         // When the keeper says so, the network, the limits and the control groups are there.
-        let mut given = Given::receive(keeper)?;
+        let mut given = match given {
+            Some(given) => given,
+            None => Given::receive(keeper)?,
+        };
         enter_cgroups(given.tasks())?;
         if self.own_cgroup_namespace {
             process::unshare(namespace::CGROUP).at(Step::CgroupNamespace)?;
@@ -94,7 +98,7 @@ impl Child {
         }
         self.mark(keeper, Phase::Released);
         let Some(alone) = &self.alone else {
-            return self.program.execute(keeper, self.traced);
+            return self.program.begin(keeper, self.traced);
         };
         if let Some(propagation) = alone.root_propagation {
             rustix::mount::mount_change(c"/", propagation).at(Step::RootPropagation)?;
@@ -108,7 +112,9 @@ impl Child {
         Err(failure)
     }
 
-    fn build_root(&self, keeper: BorrowedFd<'_>) -> Result<(), Failure> {
+    /// Waits for what the keeper gives where it is to be mounted, or where somebody is to look at
+    /// all of it.
+    fn build_root(&self, keeper: BorrowedFd<'_>, given: &mut Option<Given>) -> Result<(), Failure> {
         rustix::mount::mount_change(
             c"/",
             MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
@@ -117,7 +123,13 @@ impl Child {
         let root = self.attach_root()?;
         self.mark(keeper, Phase::RootAttached);
         for (index, op) in self.ops.iter().enumerate() {
-            op.carry_out(root, index, &mut std::iter::empty())?;
+            if matches!(op, Op::Given { .. }) && given.is_none() {
+                *given = Some(Given::receive(keeper)?);
+            }
+            match given {
+                Some(given) => op.carry_out(root, index, &mut given.trees())?,
+                None => op.carry_out(root, index, &mut std::iter::empty())?,
+            }
         }
         self.mark(keeper, Phase::Mounted);
         self.write_sysctls(root)?;
@@ -127,6 +139,9 @@ impl Child {
         }
         self.mark(keeper, Phase::Masked);
         if self.alone.as_ref().is_some_and(|alone| alone.hooks) {
+            if given.is_none() {
+                *given = Some(Given::receive(keeper)?);
+            }
             let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::AwaitsHooks));
             wait_for(keeper)?;
         }

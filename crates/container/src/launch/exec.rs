@@ -156,7 +156,7 @@ fn run(
         rustix::process::chroot(c".").at(Step::Pivot)?;
     }
     rustix::process::setsid().at(Step::Terminal)?;
-    program.execute(keeper, Traced::No)
+    program.begin(keeper, Traced::No)
 }
 
 /// The namespaces that the container does not share with its host.

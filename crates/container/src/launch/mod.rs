@@ -169,19 +169,24 @@ fn accompany(
     }
     let cgroup = group.make()?;
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
-    if prepared.child.alone.as_ref().is_some_and(|a| a.hooks) {
-        // Hooks find the process in its groups.
+    let hooks = prepared.child.alone.as_ref().is_some_and(|a| a.hooks);
+    if hooks {
+        // They find the process in its groups.
         cgroup.attach(pid).map_err(|e| cgroup_failed(&e))?;
+    }
+    let trees: Result<Vec<_>, _> = prepared.later.iter().map(Later::make).collect();
+    let trees = trees?;
+    connect.mark("keeper: cgroup made", now_ns());
+    Given::send(child, &tasks, &trees)
+        .map_err(|e| step_failed("wake the container's process", e))?;
+    if hooks {
         match read_until(child, Phase::AwaitsHooks)? {
             Some(failure) => return Err(explain(&prepared.child, plan, failure)),
             None => connect.mounted(pid.as_raw_nonzero().get())?,
         }
         go(child)?;
     }
-    let trees: Result<Vec<_>, _> = prepared.later.iter().map(Later::make).collect();
-    let trees = trees?;
-    connect.mark("keeper: cgroup made", now_ns());
-    Given::send(child, &tasks, &trees).map_err(|e| step_failed("wake the container's process", e))
+    Ok(())
 }
 
 fn network_of(pid: Pid) -> Result<OwnedFd, StartError> {

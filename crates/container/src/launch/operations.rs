@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
-use gamut_plan::launch::LaunchPlan;
+use gamut_plan::launch::{Groups, LaunchPlan};
 use gamut_sys::mount::Reach;
 
 use super::devices::{self, Nodes};
@@ -51,6 +51,13 @@ pub(crate) struct Operations {
     pub(crate) devpts: Option<OwnedFd>,
 }
 
+/// Whether what waits for the keeper may come after what does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    AsListed,
+    AsItSuits,
+}
+
 /// The mounts in order: the specification's, with /dev's nodes after its tmpfs, our own devpts in
 /// place of the listed one, and the files that gamut writes last. Those, the control groups and what
 /// comes on top of them wait until the keeper has made them, after the clone.
@@ -67,6 +74,11 @@ pub(crate) fn of(
         .as_ref()
         .and_then(|l| l.devices().as_deref())
         .unwrap_or_default();
+    // Who asked for all groups gave a configuration to be kept to the letter: "in the listed order".
+    let order = match plan.groups {
+        Groups::All => Order::AsListed,
+        Groups::Needed => Order::AsItSuits,
+    };
     let mut operations = Operations::default();
     let mut below_cgroups = None;
     for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
@@ -95,9 +107,9 @@ pub(crate) fn of(
                 let view = super::cgroupfs::view(plan, mount, hierarchies)?;
                 ops.extend(view.directory);
                 for (target, group) in view.groups {
-                    operations.promise(target, Kind::Directory, group);
+                    operations.promise(target, Kind::Directory, group, order);
                 }
-                below_cgroups = Some(destination);
+                below_cgroups = (order == Order::AsItSuits).then_some(destination);
             }
             Some("devpts") if destination == Path::new("/dev/pts") => {
                 let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
@@ -131,15 +143,19 @@ pub(crate) fn of(
             let tree = file.make()?;
             operations.now.push(Op::Attach { tree, target, kind });
         } else {
-            operations.promise(target, kind, file);
+            operations.promise(target, kind, file, order);
         }
     }
     Ok(operations)
 }
 
 impl Operations {
-    fn promise(&mut self, target: CString, kind: Kind, what: Later) {
-        self.late.push(Op::Given { target, kind });
+    fn promise(&mut self, target: CString, kind: Kind, what: Later, order: Order) {
+        let ops = match order {
+            Order::AsListed => &mut self.now,
+            Order::AsItSuits => &mut self.late,
+        };
+        ops.push(Op::Given { target, kind });
         self.later.push(what);
     }
 }

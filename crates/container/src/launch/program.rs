@@ -100,26 +100,38 @@ impl Program {
         Err(failure)
     }
 
-    /// Streams, directory, identity, privileges, filter, exec; in this order, because each takes
-    /// away what the ones before it need.
+    /// Gives the process its streams, and its terminal.
+    pub(super) fn take_streams(&self) -> Result<(), Failure> {
+        if self.terminal {
+            rustix::process::ioctl_tiocsctty(&self.stdin).at(Step::Terminal)?;
+        }
+        let (stdin, stdout, stderr) = (&self.stdin, &self.stdout, &self.stderr);
+        process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)
+    }
+
+    /// Streams, then the rest.
     ///
-    /// `parent` hears of the phase if it is `traced`, and is given the listener of a filter that
-    /// asks a supervisor.
-    pub(crate) fn execute(
+    /// # Errors
+    /// As [`Self::execute`].
+    pub(crate) fn begin(
         &self,
         parent: BorrowedFd<'_>,
         traced: Traced,
     ) -> Result<std::convert::Infallible, Failure> {
-        let Program {
-            stdin,
-            stdout,
-            stderr,
-            ..
-        } = self;
-        if self.terminal {
-            rustix::process::ioctl_tiocsctty(stdin).at(Step::Terminal)?;
-        }
-        process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)?;
+        self.take_streams()?;
+        self.execute(parent, traced)
+    }
+
+    /// Directory, identity, privileges, filter, exec; in this order, because each takes away what
+    /// the ones before it need.
+    ///
+    /// `parent` hears of the phase if it is `traced`, and is given the listener of a filter that
+    /// asks a supervisor.
+    pub(super) fn execute(
+        &self,
+        parent: BorrowedFd<'_>,
+        traced: Traced,
+    ) -> Result<std::convert::Infallible, Failure> {
         process::close_on_exec_from(3 + self.preserved).at(Step::Descriptors)?;
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         self.manner.apply()?;

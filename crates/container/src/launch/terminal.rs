@@ -38,6 +38,18 @@ pub(crate) fn open(devpts: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<Pa
     Ok(Pair { master, slave })
 }
 
+/// Has the terminal end lines with a line feed alone, as engines expect of a runtime: they hand the
+/// terminal on to others, which know of ends of lines themselves.
+pub(crate) fn plain_lines(master: &OwnedFd) -> Result<(), StartError> {
+    let failed = |errno| step_failed("set up the terminal", errno);
+    let mut modes = rustix::termios::tcgetattr(master).map_err(failed)?;
+    modes
+        .output_modes
+        .remove(rustix::termios::OutputModes::ONLCR);
+    rustix::termios::tcsetattr(master, rustix::termios::OptionalActions::Now, &modes)
+        .map_err(failed)
+}
+
 /// The devpts at /dev/pts of a container that somebody else made. The container could have put
 /// anything there: it is one only if the kernel says so (CVE-2025-52565).
 pub(crate) fn devpts_below(root: BorrowedFd<'_>) -> Result<OwnedFd, StartError> {

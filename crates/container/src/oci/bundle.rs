@@ -8,7 +8,7 @@ use gamut_plan::launch::{
     Stdin, StopPlan, StreamsPlan, Terminal, Trace, UserPlan,
 };
 use gamut_plan::level::Level;
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Process, Spec};
 use serde_json::Value;
 
 use super::error::OciError;
@@ -42,6 +42,7 @@ impl Bundle {
         ease_linux(&mut json);
         let spec: Spec = serde_json::from_value(json).map_err(|error| refuse(error.to_string()))?;
         check(&spec).map_err(refuse)?;
+        let spec = settled(spec, &directory);
         Ok(Bundle {
             directory,
             spec,
@@ -103,6 +104,54 @@ fn ease_linux(json: &mut Value) {
             fields.remove("path");
         }
     }
+}
+
+/// Relative sources of binds are the bundle's ("Mounts"), and the default devices may be used
+/// whatever the rules say before ("Default Devices"; runc and crun append them).
+fn settled(mut spec: Spec, directory: &Path) -> Spec {
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        let options = mount.options().as_deref().unwrap_or_default();
+        let binds = mount.typ().as_deref() == Some("bind")
+            || options
+                .iter()
+                .any(|option| option == "bind" || option == "rbind");
+        if let (true, Some(source)) = (binds, mount.source().clone()) {
+            mount.set_source(Some(directory.join(source)));
+        }
+    }
+    let resources = spec
+        .linux_mut()
+        .as_mut()
+        .and_then(|linux| linux.resources_mut().as_mut());
+    if let Some(resources) = resources
+        && let Some(rules) = resources.devices_mut()
+    {
+        rules.extend(default_device_rules());
+    }
+    spec
+}
+
+fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
+    let allow = |major: Option<i64>, minor: Option<i64>, kind, access: &str| {
+        let mut rule = LinuxDeviceCgroup::default();
+        rule.set_allow(true);
+        rule.set_typ(Some(kind));
+        rule.set_major(major);
+        rule.set_minor(minor);
+        rule.set_access(Some(access.to_owned()));
+        rule
+    };
+    let nodes = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
+    let mut rules = vec![
+        allow(None, None, LinuxDeviceType::C, "m"),
+        allow(None, None, LinuxDeviceType::B, "m"),
+        // unix98 terminals, pts(4).
+        allow(Some(136), None, LinuxDeviceType::C, "rwm"),
+    ];
+    let named =
+        nodes.map(|(major, minor)| allow(Some(major), Some(minor), LinuxDeviceType::C, "rwm"));
+    rules.extend(named);
+    rules
 }
 
 fn check(spec: &Spec) -> Result<(), String> {

@@ -24,7 +24,7 @@ use crate::launch::alone::Alone;
 use crate::launch::child::PRIVATE;
 use crate::launch::prepare::{self, c_string, step_failed};
 use crate::launch::program::Life;
-use crate::launch::{self, Started, exec};
+use crate::launch::{self, Started, exec, terminal};
 use crate::limits;
 
 /// How a container is to be made.
@@ -244,6 +244,9 @@ impl Making<'_> {
             return Err(OciError::Console(
                 "a terminal needs a devpts at /dev/pts among the mounts".into(),
             ));
+        }
+        if let Some(master) = &prepared.terminal {
+            terminal::plain_lines(master)?;
         }
         let listed = plan.spec.hooks().clone();
         let has_hooks = [

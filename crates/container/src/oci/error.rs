@@ -30,15 +30,17 @@ pub enum OciError {
     NotRunning(String),
     #[error("cannot start a container that is {}", .0.name())]
     NotCreated(Status),
-    #[error("cannot {act} a container that is {}", .status.name())]
+    #[error("cannot {act} a {} container", .status.name())]
     State { act: &'static str, status: Status },
     #[error("cannot delete container `{id}` that is not stopped: {}", .status.name())]
     NotStopped { id: String, status: Status },
     #[error("{0} is no signal")]
     Signal(i32),
-    #[error("{stage} hook {}: {reason}", .path.display())]
+    #[error("error running {stage} hook #{index}: {}: {reason}", .path.display())]
     Hook {
         stage: &'static str,
+        /// From 0.
+        index: usize,
         path: PathBuf,
         reason: String,
     },

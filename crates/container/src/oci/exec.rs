@@ -154,7 +154,9 @@ fn program(
         Terminal::None => None,
         Terminal::Pty { rows, columns } => {
             let devpts = terminal::devpts_below(root.as_fd())?;
-            Some(terminal::open(devpts.as_fd(), rows, columns)?)
+            let pair = terminal::open(devpts.as_fd(), rows, columns)?;
+            terminal::plain_lines(&pair.master)?;
+            Some(pair)
         }
     };
     let (master, slave) = pair.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));

@@ -80,9 +80,10 @@ pub(super) fn run(
     place: &Place<'_>,
     state: &[u8],
 ) -> Result<(), OciError> {
-    for hook in hooks {
+    for (index, hook) in hooks.iter().enumerate() {
         run_one(hook, place, state).map_err(|reason| OciError::Hook {
             stage: stage.name(),
+            index,
             path: hook.path().clone(),
             reason,
         })?;

@@ -61,11 +61,16 @@ fn read(container: &Known) -> Result<Stats, OciError> {
 }
 
 fn print(kind: &str, id: &str, data: Option<Value>) -> Result<(), OciFailure> {
-    let mut event = json!({"type": kind, "id": id});
-    if let (Some(data), Some(fields)) = (data, event.as_object_mut()) {
-        fields.insert("data".into(), data);
+    // In runc's order: there is who looks for it.
+    let id = Value::from(id);
+    match data {
+        Some(data) => writeln!(
+            std::io::stdout(),
+            r#"{{"type":"{kind}","id":{id},"data":{data}}}"#
+        )?,
+        None => writeln!(std::io::stdout(), r#"{{"type":"{kind}","id":{id}}}"#)?,
     }
-    Ok(writeln!(std::io::stdout(), "{event}")?)
+    Ok(())
 }
 
 /// The form of runc's `types.Stats`.

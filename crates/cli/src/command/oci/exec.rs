@@ -1,6 +1,7 @@
 //! `gamut oci exec`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use gamut_container::oci::{Console, Exec, Known, OciError, Paused, read_process};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
@@ -80,14 +81,25 @@ pub(super) struct Args {
     container_and_command: Vec<String>,
 }
 
+/// What fails before there is a process has runc's status, which no program's is likely to be.
 pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
+    match execute(&args, context) {
+        Err(failure) => {
+            context.log.fail(&failure);
+            Ok(ExitCode::from(255))
+        }
+        done => done,
+    }
+}
+
+fn execute(args: &Args, context: &Context<'_>) -> Done {
     let [id, command @ ..] = args.container_and_command.as_slice() else {
         return Err(OciFailure::Usage("no container is given"));
     };
     let container = context.runtime.container(id)?;
     let (process, warnings) = match &args.process {
         Some(path) => read_process(path)?,
-        None => (described(&args, command, &container)?, Vec::new()),
+        None => (described(args, command, &container)?, Vec::new()),
     };
     context.log.warn(&warnings);
     let without_socket = if args.detach {
