@@ -95,6 +95,9 @@ fn names_a_network_that_is_there(word: &std::ffi::OsStr) -> bool {
 /// [`fork_keeper`].
 pub fn main(keeper: Option<Client>) -> ExitCode {
     let began_ns = trace::now_ns();
+    if command::oci::enters_a_container(&words()) {
+        let _ = gamut_sys::own_program::run_read_only(std::env::args_os().collect());
+    }
     let cli = match args::parse(words()) {
         Ok(cli) => *cli,
         Err(status) => return status,

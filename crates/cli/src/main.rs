@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use gamut_engine::client::Forked;
 use gamut_engine::{cells, keeper};
+use gamut_sys::own_program;
 
 fn main() -> ExitCode {
     // First of all: a keeper closes what it inherited, and starts small.
@@ -16,7 +17,11 @@ fn main() -> ExitCode {
         return keeper::run(cells::start);
     }
     match gamut_cli::fork_keeper() {
-        Some(Forked::Keeper) => keeper::run(cells::start),
+        Some(Forked::Keeper) => {
+            // What comes back could not be: the file is not the workload's to write then.
+            let _ = own_program::run_read_only(vec![keeper::PROGRAM_NAME.into()]);
+            keeper::run(cells::start)
+        }
         Some(Forked::Client(keeper)) => gamut_cli::main(Some(keeper)),
         None => gamut_cli::main(None),
     }

@@ -8,6 +8,7 @@ pub mod fork;
 pub mod interface;
 pub mod mount;
 pub mod netlink;
+pub mod own_program;
 pub mod process;
 pub mod schedule;
 pub mod seccomp;

@@ -113,6 +113,11 @@ impl StringArray {
             pointers,
         }
     }
+
+    /// The array, for as long as this lives.
+    pub(crate) fn as_ptr(&self) -> *const *const libc::c_char {
+        self.pointers.as_ptr()
+    }
 }
 
 /// Replaces the program of this process; execve(2). Returns only on failure. Allocates nothing.
@@ -123,7 +128,7 @@ impl StringArray {
 #[must_use]
 pub fn execve(path: &CStr, args: &StringArray, env: &StringArray) -> Errno {
     // SAFETY: all three are NUL-terminated as execve wants, and live across the call.
-    unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
     last_errno()
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
-use gamut_plan::launch::{Groups, LaunchPlan};
+use gamut_plan::launch::{Groups, LaunchPlan, Terminal};
 use gamut_sys::mount::Reach;
 
 use super::devices::{self, Nodes};
@@ -111,7 +111,12 @@ pub(crate) fn of(
                 }
                 below_cgroups = (order == Order::AsItSuits).then_some(destination);
             }
-            Some("devpts") if destination == Path::new("/dev/pts") => {
+            // Made by the keeper where that needs terminals from it. /proc/PID/mountinfo has mounts in
+            // the order in which they were made, and there are those who look.
+            Some("devpts")
+                if destination == Path::new("/dev/pts")
+                    && (order == Order::AsItSuits || plan.streams.terminal != Terminal::None) =>
+            {
                 let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
                 let made = mounts::devpts(root_uid, tty_gid)
                     .map_err(|e| step_failed("mount devpts", e))?;

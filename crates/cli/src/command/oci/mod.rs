@@ -20,6 +20,7 @@ mod start;
 mod state;
 mod update;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -95,6 +96,15 @@ enum Command {
     Start(start::Args),
     State(state::Args),
     Update(Box<update::Args>),
+}
+
+/// Whether a process of this command will be inside a container before it is another program: it
+/// must not lead to this one's file.
+#[must_use]
+pub fn enters_a_container(words: &[OsString]) -> bool {
+    let mut words = words.iter().skip(1);
+    words.next().is_some_and(|word| word == "oci")
+        && words.any(|word| word == "create" || word == "run" || word == "exec")
 }
 
 /// Carries it out. What goes wrong is said here, to the log and on standard error, with runc's
