@@ -1,5 +1,5 @@
-//! The binary `gamut`: the command line, and, by the name it is called, the keeper. Everything is
-//! in the libraries.
+//! The binary `gamut`: the command line, and, by the name it is called, the keeper or containerd's
+//! shim. Everything is in the libraries.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -9,11 +9,12 @@ use gamut_engine::{cells, keeper};
 
 fn main() -> ExitCode {
     // First of all: a keeper closes what it inherited, and starts small.
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name == keeper::PROGRAM_NAME)
-    {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name == keeper::PROGRAM_NAME {
         return keeper::run(cells::start);
+    }
+    if gamut_shim::is_called(&name) {
+        return gamut_shim::main();
     }
     match gamut_cli::fork_keeper() {
         Some(Forked::Keeper) => keeper::run(cells::start),
