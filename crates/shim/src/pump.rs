@@ -184,7 +184,7 @@ impl Running {
             let pending = std::mem::take(&mut self.pending);
             return match self.write(&pending) {
                 Err(step) => step,
-                Ok(rest) if rest.is_empty() => Step::Turn,
+                Ok([]) => Step::Turn,
                 Ok(rest) => {
                     self.pending = rest.to_vec();
                     Step::Again
