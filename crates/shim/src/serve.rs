@@ -56,7 +56,7 @@ pub fn serve(arguments: &Arguments) -> Result<(), ShimError> {
     let children = gamut_sys::signal::descriptor(&[Signal::CHILD.as_raw()])?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-    let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let address = std::env::var(crate::start::EVENTS).unwrap_or_default();
     let publisher = Publisher::start(&address, &arguments.namespace)
         .map_err(|source| ShimError::file("events", source))?;
     let shim = Arc::new(Shim {

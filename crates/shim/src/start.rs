@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ use crate::stats::{Version, host_version};
 
 /// Where sockets are, unless containerd (2.3) says otherwise.
 pub const SOCKETS: &str = "/run/containerd/s";
+/// The variable with the address that events are sent to.
+pub const EVENTS: &str = "TTRPC_ADDRESS";
 /// Has glibc's allocator use one arena for all threads: each further one would keep pages for itself.
 pub const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
 /// Annotations whose value makes containers share a shim; the first that is there counts. runc's shim has a
@@ -97,7 +99,8 @@ pub fn start(arguments: &Arguments) -> Result<(), ShimError> {
     let path = socket_path(&directory, arguments, &group);
     let address = format!("unix://{}", path.display());
     if let Some(listener) = listen(&path)? {
-        let spawned = spawn(arguments, &bundle, &path, listener, &asked.options()?);
+        let shim = command(arguments, &bundle, &path, &asked);
+        let spawned = spawn(shim, &bundle, listener, &asked.options()?);
         if spawned.is_err() {
             let _ = std::fs::remove_file(&path);
         }
@@ -141,7 +144,11 @@ pub fn socket_path(directory: &Path, arguments: &Arguments, group: &str) -> Path
 fn listen(path: &Path) -> Result<Option<UnixListener>, ShimError> {
     let at = |source| ShimError::file(path, source);
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(at)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(at)?;
     }
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -160,21 +167,30 @@ fn listen(path: &Path) -> Result<Option<UnixListener>, ShimError> {
     Ok(Some(listener))
 }
 
-/// Starts the shim. It must not hold what containerd reads until its end, which is our standard output.
-fn spawn(
-    arguments: &Arguments,
-    bundle: &Path,
-    socket: &Path,
-    listener: UnixListener,
-    options: &Options,
-) -> Result<(), ShimError> {
+/// The shim, as it is called.
+fn command(arguments: &Arguments, bundle: &Path, socket: &Path, asked: &Asked) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(crate::PROGRAM_NAME);
     command.args(["-namespace", &arguments.namespace, "-id", &arguments.id]);
     command.args(["-address", &arguments.address]);
     command.arg("-socket").arg(socket);
     command.current_dir(bundle).env(ARENAS.0, ARENAS.1);
+    if let Asked::Bootstrap(parameters) = asked
+        && !parameters.ttrpc_address.is_empty()
+    {
+        command.env(EVENTS, &parameters.ttrpc_address);
+    }
     command.process_group(0);
+    command
+}
+
+/// Starts the shim. It must not hold what containerd reads until its end, which is our standard output.
+fn spawn(
+    mut command: Command,
+    bundle: &Path,
+    listener: UnixListener,
+    options: &Options,
+) -> Result<(), ShimError> {
     command.stdin(OwnedFd::from(listener));
     command.stdout(Stdio::null());
     command.stderr(log(bundle)?);
