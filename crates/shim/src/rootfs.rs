@@ -210,6 +210,66 @@ mod tests {
         assert_eq!(parsed.bind, None);
     }
 
+    /// In a mount namespace of this thread's own.
+    #[test]
+    fn an_overlay_of_many_layers_is_mounted_and_gone_again() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root may mount");
+        }
+        gamut_sys::process::unshare(gamut_sys::process::namespace::MOUNT).unwrap();
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        // Whatever the temporary directory is on, an overlay may write here.
+        let none = MountFlags::empty();
+        rustix::mount::mount("tmpfs", home, "tmpfs", none, c"").unwrap();
+        let layer = |number: usize| home.join(format!("layer-with-a-long-name-{number:0>100}"));
+        let layers: Vec<String> = (0..50)
+            .map(|number| {
+                std::fs::create_dir(layer(number)).unwrap();
+                std::fs::write(layer(number).join(format!("f{number}")), "").unwrap();
+                layer(number).to_str().unwrap().to_owned()
+            })
+            .collect();
+        for directory in ["upper", "work", "root"] {
+            std::fs::create_dir(home.join(directory)).unwrap();
+        }
+        let path = |name: &str| home.join(name).to_str().unwrap().to_owned();
+        let root = home.join("root");
+        for lower in [&layers[..2], &layers[..]] {
+            let overlay = Mount {
+                kind: "overlay".to_owned(),
+                source: "overlay".to_owned(),
+                target: String::new(),
+                options: vec![
+                    "index=off".to_owned(),
+                    format!("lowerdir={}", lower.join(":")),
+                    format!("upperdir={}", path("upper")),
+                    format!("workdir={}", path("work")),
+                ],
+            };
+            mount_all(&[overlay], &root).unwrap();
+            let last = format!("f{}", lower.len() - 1);
+            assert!(root.join(&last).exists(), "the lowest layer of {last}");
+            std::fs::write(root.join("new"), "").unwrap();
+            unmount_all(&root);
+            assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+            assert!(home.join("upper/new").exists());
+        }
+        let missing = Mount {
+            kind: "bind".to_owned(),
+            source: path("none"),
+            ..Mount::default()
+        };
+        let error = mount_all(&[missing], &root).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot mount") && error.contains("none"),
+            "{error}"
+        );
+        rustix::mount::unmount(home, UnmountFlags::DETACH).unwrap();
+    }
+
     #[test]
     fn a_target_stays_below_the_root() {
         let root = Path::new("/r");
