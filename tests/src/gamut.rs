@@ -335,7 +335,7 @@ impl Drop for Gamut {
 }
 
 /// The binary under test: `GAMUT_BIN`, else the one built beside the tests.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("GAMUT_BIN") {
         return PathBuf::from(path);
     }

@@ -7,6 +7,7 @@
 
 mod apps;
 mod clients;
+mod containerd;
 mod exec;
 mod failures;
 mod ground;

@@ -181,6 +181,37 @@ pub fn install_stdio(
     Ok(())
 }
 
+/// Has a program started with descriptors 3, 4, … beside its three streams. They stay open here until
+/// the command is dropped.
+///
+/// # Errors
+/// `EMFILE` of fcntl(2).
+pub fn pass_on<const N: usize>(
+    command: &mut std::process::Command,
+    descriptors: [OwnedFd; N],
+) -> Result<(), Errno> {
+    // Above every target, so that no copy overwrites a source before its turn.
+    let above = 3 + N as i32;
+    let mut sources = Vec::with_capacity(N);
+    for descriptor in &descriptors {
+        sources.push(rustix::io::fcntl_dupfd_cloexec(descriptor, above)?);
+    }
+    let install = move || {
+        for (target, source) in (3..).zip(&sources) {
+            // SAFETY: dup2 takes two integers. This runs in the child, just before exec: what its
+            // targets were there, copies of the parent's that exec would close, nobody uses again.
+            if unsafe { libc::dup2(source.as_raw_fd(), target) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: pre_exec wants a closure that is safe between fork and exec in a program with threads:
+    // this one calls dup2 and reads errno, and neither allocates nor takes a lock.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, install) };
+    Ok(())
+}
+
 /// Creates new namespaces for the caller; unshare(2).
 ///
 /// # Errors
@@ -372,6 +403,20 @@ mod tests {
         ] {
             assert_eq!(unwritten(kept), None, "{kept}");
         }
+    }
+
+    #[test]
+    fn a_program_gets_the_descriptors_that_are_passed_on() {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let other = rustix::io::fcntl_dupfd_cloexec(&reader, 0).unwrap();
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", "echo hello >&4"]);
+        pass_on(&mut command, [other, writer]).unwrap();
+        assert!(command.status().unwrap().success());
+        drop(command);
+        let mut buffer = [0; 16];
+        assert_eq!(rustix::io::read(&reader, &mut buffer), Ok(6));
+        assert_eq!(rustix::io::read(&reader, &mut buffer), Ok(0));
     }
 
     #[test]

@@ -20,7 +20,7 @@ enum Rooms {
     Below,
 }
 
-const HOUSE: [Room; 15] = [
+const HOUSE: [Room; 16] = [
     room("sys", 0, Rooms::Named(&[])),
     room("spec", 0, Rooms::Named(&[])),
     room("plan", 1, Rooms::Named(&["spec"])),
@@ -35,6 +35,7 @@ const HOUSE: [Room; 15] = [
     room("build", 3, Rooms::Below),
     room("docker", 4, Rooms::Named(&["engine", "build", "spec"])),
     room("kube", 4, Rooms::Named(&["engine", "spec"])),
+    room("shim", 4, Rooms::Named(&["sys", "spec"])),
     room("cli", 5, Rooms::Below),
 ];
 
@@ -54,7 +55,7 @@ struct Fence {
     because: &'static str,
 }
 
-const FENCES: [Fence; 5] = [
+const FENCES: [Fence; 6] = [
     Fence {
         crates: &["ureq", "rustls", "rustls-", "native-tls", "openssl"],
         rooms: &["registry"],
@@ -66,9 +67,14 @@ const FENCES: [Fence; 5] = [
         because: "floors 0 to 2 and the keeper are synchronous; tokio begins at the doors",
     },
     Fence {
-        crates: &["tonic", "tonic-", "prost", "prost-"],
+        crates: &["tonic", "tonic-"],
         rooms: &["kube"],
         because: "only `kube` speaks gRPC",
+    },
+    Fence {
+        crates: &["prost", "prost-"],
+        rooms: &["shim", "kube"],
+        because: "only the doors to containerd and Kubernetes speak protobuf",
     },
     Fence {
         crates: &["anyhow", "eyre", "color-eyre"],
