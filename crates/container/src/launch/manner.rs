@@ -62,6 +62,17 @@ impl Manner {
         self
     }
 
+    /// On all CPUs that the control group gives, where nothing else is said, instead of the
+    /// caller's.
+    pub(crate) fn anywhere(mut self) -> Manner {
+        if self.affinity == [None, None] {
+            let mut all = CpuSet::new();
+            (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+            self.affinity[1] = Some(all);
+        }
+        self
+    }
+
     /// For an exec: before it has a control group of the container.
     pub(super) fn begin(&self) -> Result<(), Failure> {
         self.run_on(0)

@@ -296,12 +296,11 @@ pub(crate) fn program(
     tty: bool,
 ) -> Result<Program, StartError> {
     let spec_process = process(plan)?;
-    let env = environment(
-        spec_process.env().as_deref().unwrap_or_default(),
-        &[],
-        identity,
-        tty,
-    );
+    let given = spec_process.env().as_deref().unwrap_or_default();
+    let env = match plan.user.exact {
+        Some(_) => exact_environment(given, identity),
+        None => environment(given, &[], identity, tty),
+    };
     let args = spec_process.args().as_deref().unwrap_or_default();
     let privileges = super::privileges::of(plan, spec_process, identity)?;
     Ok(Program {
@@ -350,6 +349,17 @@ pub(crate) fn environment(
     }
     if tty && !list.iter().any(|v| v.starts_with("TERM=")) {
         list.push("TERM=xterm".into());
+    }
+    list
+}
+
+/// The variables as they are, later ones winning; HOME where nobody set it to anything.
+fn exact_environment(given: &[String], identity: &Identity) -> Vec<String> {
+    let mut list = environment(given, &[], identity, false);
+    for variable in &mut list {
+        if variable == "HOME=" {
+            *variable = format!("HOME={}", identity.home);
+        }
     }
     list
 }

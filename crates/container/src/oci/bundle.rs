@@ -69,6 +69,17 @@ pub(super) fn process(path: &Path) -> Result<(Process, Vec<String>), OciError> {
 /// [...] SHOULD log a warning" (Configuration, `capabilities`).
 fn ease_process(process: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
+    // What is written in Go leaves out what is nothing but zeroes.
+    if let Some(fields) = process.as_object_mut() {
+        let user = fields
+            .entry("user")
+            .or_insert_with(|| serde_json::json!({}));
+        for id in ["uid", "gid"] {
+            if let Some(user) = user.as_object_mut() {
+                user.entry(id).or_insert_with(|| 0.into());
+            }
+        }
+    }
     let sets = process
         .get_mut("capabilities")
         .and_then(Value::as_object_mut);
@@ -184,6 +195,21 @@ fn check(spec: &Spec) -> Result<(), String> {
     }
     if linux.intel_rdt().is_some() {
         return Err("linux.intelRdt is not supported yet".into());
+    }
+    if linux
+        .net_devices()
+        .as_ref()
+        .is_some_and(|devices| !devices.is_empty())
+    {
+        return Err("linux.netDevices is not supported yet".into());
+    }
+    let joins_user = namespaces
+        .iter()
+        .any(|n| n.typ() == LinuxNamespaceType::User && n.path().is_some());
+    if joins_user && namespaces.iter().any(|n| n.path().is_none()) {
+        return Err(
+            "joining a user namespace while making other namespaces is not supported yet".into(),
+        );
     }
     let label = linux.mount_label().as_deref().unwrap_or_default();
     if !label.is_empty() {

@@ -18,7 +18,7 @@ use super::error::OciError;
 use super::hooks::{self, Place, Stage};
 use super::record::{self, Record, Status};
 use super::{Runtime, start};
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Cgroup, Hierarchies};
 use crate::group::{Group, Stale};
 use crate::launch::alone::Alone;
 use crate::launch::child::PRIVATE;
@@ -73,6 +73,9 @@ impl Runtime {
     /// left behind.
     pub fn create(&self, id: &str, options: &Create) -> Result<Created, OciError> {
         record::check_id(id)?;
+        if !rustix::process::geteuid().is_root() {
+            return Err(OciError::NeedsRoot);
+        }
         let bundle = Bundle::open(&options.bundle)?;
         check_console(
             &options.console,
@@ -98,6 +101,7 @@ impl Runtime {
             });
         }
         let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        check_group(&hierarchies, &cgroup)?;
         let group_plan = plan.clone();
         let mut group = Group::new(&group_plan, &hierarchies, Stale::IfEmpty);
         let mut made = Making {
@@ -180,6 +184,21 @@ fn cgroup_path(id: &str, bundle: &Bundle) -> String {
         Some(path) if path.starts_with('/') => path.trim_matches('/').to_owned(),
         Some(path) if !path.is_empty() => format!("gamut-oci/{}", path.trim_matches('/')),
         _ => format!("gamut-oci/{id}"),
+    }
+}
+
+/// A group that is there already must be nobody's: what is in it would die with the container.
+fn check_group(hierarchies: &Hierarchies, path: &str) -> Result<(), OciError> {
+    let Ok(group) = Cgroup::open(hierarchies, path) else {
+        return Ok(());
+    };
+    let processes = group.processes().map_err(OciError::Cgroup)?.len();
+    if processes > 0 {
+        return Err(OciError::GroupInUse(processes));
+    }
+    match group.is_frozen() {
+        Ok(true) => Err(OciError::GroupFrozen),
+        _ => Ok(()),
     }
 }
 
@@ -266,6 +285,8 @@ impl Making<'_> {
             },
             root_propagation: root_propagation(plan)?,
         });
+        let program = &mut prepared.child.program;
+        program.manner = std::mem::take(&mut program.manner).anywhere();
         prepared.child.program.life = Life::ItsOwn;
         prepared.child.program.preserved = options.preserved_fds;
         let wanted = limits::of(plan);

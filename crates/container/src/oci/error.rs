@@ -34,6 +34,12 @@ pub enum OciError {
     State { act: &'static str, status: Status },
     #[error("cannot delete container `{id}` that is not stopped: {}", .status.name())]
     NotStopped { id: String, status: Status },
+    #[error("containers of users without privileges are not supported yet: gamut oci needs root")]
+    NeedsRoot,
+    #[error("container's cgroup is not empty: {0} process(es) found")]
+    GroupInUse(usize),
+    #[error("container's cgroup unexpectedly frozen")]
+    GroupFrozen,
     #[error("{0} is no signal")]
     Signal(i32),
     #[error("error running {stage} hook #{index}: {}: {reason}", .path.display())]
@@ -69,12 +75,15 @@ impl Fault for OciError {
             OciError::Exists(_)
             | OciError::NotRunning(_)
             | OciError::NotCreated(_)
+            | OciError::GroupInUse(_)
+            | OciError::GroupFrozen
             | OciError::State { .. }
             | OciError::NotStopped { .. } => Kind::Conflict,
             OciError::Id(_)
             | OciError::Config { .. }
             | OciError::Signal(_)
             | OciError::Console(_) => Kind::Invalid,
+            OciError::NeedsRoot => Kind::Denied,
             OciError::Io { .. } | OciError::Hook { .. } => Kind::Unavailable,
             OciError::Cgroup(error) => error.kind(),
             OciError::Start(error) => error.kind(),

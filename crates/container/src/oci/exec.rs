@@ -91,6 +91,7 @@ impl Runtime {
         let plan = bundle::plan(&record.id, spec, &record.cgroup, self.cache());
         let cgroup = self.cgroup_of(known, options.cgroup.as_deref())?;
         let (mut program, master) = program(&plan, &init)?;
+        program.manner = std::mem::take(&mut program.manner).anywhere();
         program.life = Life::ItsOwn;
         program.preserved = options.preserved_fds;
         let wanted = limits::of(&plan);

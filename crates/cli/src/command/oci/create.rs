@@ -18,6 +18,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
     let options = args.bundle.options(Console::None);
     let created = context.runtime.create(&args.id, &options)?;
+    context
+        .log
+        .debug(&format!("created, process {}", created.pid));
     context.log.warn(&created.warnings);
     SUCCESS
 }

@@ -120,6 +120,9 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
         },
     };
     let mut executed = context.runtime.exec(&container, &options)?;
+    context
+        .log
+        .debug(&format!("executed, process {}", executed.pid));
     context.log.warn(&executed.warnings);
     if args.detach {
         return SUCCESS;

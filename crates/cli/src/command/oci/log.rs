@@ -8,21 +8,30 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+/// Whether what is done is told step by step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Debug {
+    Hidden,
+    Shown,
+}
+
 /// The log of one command.
 #[derive(Debug)]
 pub(super) struct Log {
     file: Option<File>,
     json: bool,
+    debug: bool,
 }
 
 impl Log {
-    pub(super) fn new(path: Option<&Path>, format: &str) -> Log {
+    pub(super) fn new(path: Option<&Path>, format: &str, debug: Debug) -> Log {
         let mut options = File::options();
         options.append(true).create(true);
         Log {
             // An engine that gave a bad path sees the error on standard error alone.
             file: path.and_then(|path| options.open(path).ok()),
             json: format == "json",
+            debug: debug == Debug::Shown,
         }
     }
 
@@ -34,6 +43,12 @@ impl Log {
         }
         let _ = writeln!(std::io::stderr(), "{text}");
         ExitCode::FAILURE
+    }
+
+    pub(super) fn debug(&self, text: &str) {
+        if self.debug {
+            self.line("debug", text);
+        }
     }
 
     pub(super) fn warn(&self, warnings: &[String]) {

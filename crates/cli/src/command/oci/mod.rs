@@ -115,7 +115,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         let spec = gamut_container::oci::SPEC_VERSION;
         return super::run::print_line(&format!("{PROGRAM_NAME} version {version}\nspec: {spec}"));
     }
-    let log = log::Log::new(args.log.as_deref(), &args.log_format);
+    let log = log::Log::new(
+        args.log.as_deref(),
+        &args.log_format,
+        if args.debug {
+            log::Debug::Shown
+        } else {
+            log::Debug::Hidden
+        },
+    );
     let Some(command) = args.command else {
         return Ok(log.fail(&OciFailure::Usage("no command is given")));
     };
@@ -129,6 +137,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         runtime: &runtime,
         log: &log,
     };
+    log.debug(&format!("containers are in {}", args.root.display()));
     let done = match command {
         Command::Checkpoint(args) => checkpoint::run(&args),
         Command::Create(args) => create::run(args, &context),

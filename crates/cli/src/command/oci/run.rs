@@ -32,6 +32,9 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
     };
     let options = args.bundle.options(without_socket);
     let mut created = context.runtime.create(&args.id, &options)?;
+    context
+        .log
+        .debug(&format!("created, process {}", created.pid));
     context.log.warn(&created.warnings);
     let container = context.runtime.container(&args.id)?;
     let terminal = created.terminal.take();

@@ -31,6 +31,12 @@ pub(super) fn run(args: &Args) -> Done {
         _ => OciFailure::Output(error),
     })?;
     let mut config = standard();
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+        && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
+    {
+        // Of use on version 2 only, where a container may have groups of its own.
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    }
     if args.rootless {
         make_rootless(&mut config);
     }
