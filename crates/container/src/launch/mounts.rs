@@ -9,14 +9,14 @@ use std::path::Path;
 use gamut_plan::cell::StartError;
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
 use oci_spec::runtime::Mount;
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::child::{PRIVATE, attach, mount_target, open_tree};
+use super::child::{IN_ROOT, PRIVATE, attach, mount_target, open_tree};
 use super::copy_up::copy_up;
 use super::devices::{self, Node};
 use super::idmap::Maps;
@@ -36,6 +36,8 @@ pub(crate) enum Op {
     },
     /// A tree that the keeper gives when it has made it.
     Given { target: CString, kind: Kind },
+    /// A mount that was writable until all below it was made.
+    ReadOnly { target: CString },
     /// The container's first terminal, shown as /dev/console too.
     Console,
     /// The device nodes and links of /dev, on the tmpfs mounted there before.
@@ -62,9 +64,10 @@ impl Op {
     pub(crate) fn target(&self) -> &CStr {
         match self {
             Op::New(new) => &new.target,
-            Op::Attach { target, .. } | Op::Devices { target, .. } | Op::Given { target, .. } => {
-                target
-            }
+            Op::Attach { target, .. }
+            | Op::Devices { target, .. }
+            | Op::Given { target, .. }
+            | Op::ReadOnly { target } => target,
             Op::Console => c"/dev/console",
         }
     }
@@ -94,6 +97,15 @@ impl Op {
                 let target = mount_target(root, target, *kind, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }
+            Op::ReadOnly { target } => {
+                let mount = mount_target(root, target, Kind::Directory, index)?;
+                let change = Change {
+                    set: attr::RDONLY,
+                    ..Change::default()
+                };
+                sysmount::set_attributes(mount.as_fd(), Reach::One, &change)
+                    .at_index(Step::Mount, index)
+            }
             Op::Console => {
                 // Ours: the devpts was mounted a moment ago, and its first terminal is number 0.
                 let source = mount_target(root, c"/dev/pts/0", Kind::File, index)?;
@@ -114,6 +126,13 @@ impl Op {
 }
 
 impl NewMount {
+    /// Leaves it writable; whether it was to be read-only.
+    pub(super) fn writable(&mut self) -> bool {
+        let readonly = self.attributes & attr::RDONLY != 0;
+        self.attributes &= !attr::RDONLY;
+        readonly
+    }
+
     pub(super) fn make(&self) -> Result<OwnedFd, Errno> {
         let fs = fsopen(self.filesystem.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(fs.as_fd(), c"source", self.source.as_c_str())?;
@@ -302,6 +321,21 @@ pub(crate) fn prepare(
     for (key, value) in &options.parameters {
         parameters.push((c_string(key)?, value.as_ref().map(c_string).transpose()?));
     }
+    let target = c_string(destination.as_os_str().as_bytes())?;
+    if kind == "proc" || kind == "sysfs" {
+        on_ordinary_directory(root, &target, kind)?;
+    }
+    let has_mode = parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
+    if kind == "tmpfs"
+        && !has_mode
+        && let Ok(covered) =
+            rustix::fs::openat2(root, &target, OFlags::PATH, Mode::empty(), IN_ROOT)
+        && let Ok(stat) = rustix::fs::fstat(&covered)
+    {
+        // As runc has it: what covers a directory looks like it.
+        let mode = format!("{:o}", stat.st_mode & 0o7777);
+        parameters.push((c"mode".to_owned(), Some(c_string(mode)?)));
+    }
     let source = mount
         .source()
         .as_ref()
@@ -311,7 +345,7 @@ pub(crate) fn prepare(
         source: c_string(source)?,
         options: parameters,
         attributes: options.set,
-        target: c_string(destination.as_os_str().as_bytes())?,
+        target,
         directories: Vec::new(),
     };
     if !options.copy_up {
@@ -329,6 +363,22 @@ pub(crate) fn prepare(
         target: new.target,
         kind: Kind::Directory,
     })
+}
+
+/// What shows the kernel's state is where everybody looks for it, or a mask of it covers something
+/// else (CVE-2019-19921, CVE-2023-27561).
+fn on_ordinary_directory(root: BorrowedFd<'_>, path: &CStr, kind: &str) -> Result<(), StartError> {
+    let resolve = IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(root, path, OFlags::PATH, Mode::empty(), resolve) {
+        Err(Errno::LOOP) => Err(StartError::Request {
+            message: format!(
+                "filesystem {kind:?} must be mounted on ordinary directory: {} is a link",
+                path.to_string_lossy()
+            ),
+            hint: None,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A read-only tmpfs with the given directories, for the cgroup tree on v1.
@@ -395,14 +445,15 @@ fn bind(
         ),
         hint: (errno == Errno::NOENT).then(|| "the source of a bind must exist".to_owned()),
     };
-    let (tree, kind) = clone_host_tree(
-        source,
-        reach,
-        options.set,
-        options.clear,
-        options.propagation,
-    )
-    .map_err(failed)?;
+    // As mount(8) does not, and runc does: what is not asked for is not taken over from the source.
+    let clear = (options.clear | FLAGS) & !options.set;
+    let clone = |clear| clone_host_tree(source, reach, options.set, clear, options.propagation);
+    let cloned = match clone(clear) {
+        // Whoever mounted the source locked its flags (mount_namespaces(7)).
+        Err(Errno::PERM) => clone(options.clear),
+        other => other,
+    };
+    let (tree, kind) = cloned.map_err(failed)?;
     if let Some(maps) = maps {
         let userns = maps.namespace()?;
         let change = Change {
@@ -438,6 +489,10 @@ fn bind(
         kind,
     })
 }
+
+/// What a mount can have of its own, whatever its file system.
+const FLAGS: u64 =
+    attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW | attr::NODIRATIME;
 
 /// A devpts instance of the container's own, made by the keeper, which so holds the way to its
 /// terminals: devpts(5). Ids are the host's.

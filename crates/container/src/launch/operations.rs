@@ -81,6 +81,7 @@ pub(crate) fn of(
     };
     let mut operations = Operations::default();
     let mut below_cgroups = None;
+    let mut readonly_dev = false;
     for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
         let destination = mount.destination().as_path();
         let late = below_cgroups.is_some_and(|above| destination.starts_with(above));
@@ -130,7 +131,13 @@ pub(crate) fn of(
                 });
                 operations.devpts = Some(made);
             }
-            _ => ops.push(mounts::prepare(mount, root, maps)?),
+            _ => {
+                let mut op = mounts::prepare(mount, root, maps)?;
+                if let (true, Op::New(new)) = (is_dev, &mut op) {
+                    readonly_dev |= new.writable();
+                }
+                ops.push(op);
+            }
         }
         if is_dev {
             operations.now.push(devices::devices(
@@ -138,6 +145,10 @@ pub(crate) fn of(
                 if userns { Nodes::Bind } else { Nodes::Make },
             )?);
         }
+    }
+    if readonly_dev {
+        let target = c"/dev".to_owned();
+        operations.now.push(Op::ReadOnly { target });
     }
     // A mount point that is missing cannot be made any more once the root is read-only.
     let root = plan.spec.root().as_ref();

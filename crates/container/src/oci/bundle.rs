@@ -80,6 +80,15 @@ fn ease_process(process: &mut Value) -> Vec<String> {
             }
         }
     }
+    let flags = process.pointer_mut("/scheduler/flags");
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        // The crate's names of these two are not the specification's.
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
+            _ => {}
+        }
+    }
     let sets = process
         .get_mut("capabilities")
         .and_then(Value::as_object_mut);

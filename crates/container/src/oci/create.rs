@@ -33,6 +33,8 @@ pub struct Create {
     pub bundle: PathBuf,
     pub console: Console,
     pub pid_file: Option<PathBuf>,
+    /// Takes a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program inherits.
     pub preserved_fds: u32,
     pub keyring: Keyring,
@@ -138,7 +140,10 @@ impl Runtime {
 fn after(record: &Record, directory: &Path, options: &Create, made: &Made) -> Result<(), OciError> {
     record::write(directory, record)?;
     if let (Console::Socket(path), Some(terminal)) = (&options.console, &made.terminal) {
-        send_terminal(path, terminal.as_fd())?;
+        send(path, b"/dev/ptmx", terminal.as_fd())?;
+    }
+    if let Some(path) = &options.pidfd_socket {
+        send(path, b"pidfd", made.started.pidfd.as_fd())?;
     }
     write_pid_file(options.pid_file.as_deref(), record.pid)
 }
@@ -162,12 +167,12 @@ pub(super) fn check_console(console: &Console, terminal: Option<bool>) -> Result
     }
 }
 
-/// Gives a terminal's master to whoever listens: its name as data, the descriptor beside it.
-pub(super) fn send_terminal(path: &Path, terminal: BorrowedFd<'_>) -> Result<(), OciError> {
+/// Gives a descriptor to whoever listens: what it is as data, the descriptor beside it.
+pub(super) fn send(path: &Path, what: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), OciError> {
     let socket = UnixStream::connect(path)
-        .map_err(|error| OciError::io("connect to the console socket", path, error))?;
-    gamut_sys::socket::send(socket.as_fd(), &[b"/dev/ptmx"], &[terminal])
-        .map_err(|error| OciError::io("send the terminal to", path, error.into()))
+        .map_err(|error| OciError::io("connect to the socket", path, error))?;
+    gamut_sys::socket::send(socket.as_fd(), &[what], &[descriptor])
+        .map_err(|error| OciError::io("send a descriptor to", path, error.into()))
 }
 
 fn now_ns() -> u64 {

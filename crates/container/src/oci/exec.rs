@@ -7,7 +7,7 @@ use gamut_plan::launch::{LaunchPlan, Terminal};
 use oci_spec::runtime::Process;
 use rustix::fs::{Mode, OFlags};
 
-use super::create::{Console, check_console, own_streams, send_terminal, write_pid_file};
+use super::create::{Console, check_console, own_streams, send, write_pid_file};
 use super::error::OciError;
 use super::record::Status;
 use super::{Known, Runtime, bundle, supervisor};
@@ -24,6 +24,8 @@ pub struct Exec {
     pub process: Process,
     pub console: Console,
     pub pid_file: Option<PathBuf>,
+    /// Takes a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
     pub preserved_fds: u32,
     /// A group below the container's own.
     pub cgroup: Option<String>,
@@ -118,11 +120,14 @@ impl Runtime {
         let pid = started.pid.as_raw_nonzero().get();
         let terminal = match (&options.console, master) {
             (Console::Socket(path), Some(master)) => {
-                send_terminal(path, master.as_fd())?;
+                send(path, b"/dev/ptmx", master.as_fd())?;
                 None
             }
             (_, master) => master,
         };
+        if let Some(path) = &options.pidfd_socket {
+            send(path, b"pidfd", started.pidfd.as_fd())?;
+        }
         write_pid_file(options.pid_file.as_deref(), pid)?;
         Ok(Executed {
             pid,

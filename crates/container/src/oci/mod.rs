@@ -142,7 +142,20 @@ impl Known {
     /// # Errors
     /// [`OciError::NotRunning`].
     pub fn kill(&self, signal: i32, reach: Reach) -> Result<(), OciError> {
+        if signal == 0 {
+            return self.init().map(drop);
+        }
         let named = gamut_sys::signal::from_number(signal).ok_or(OciError::Signal(signal))?;
+        let own_pids = self
+            .record
+            .has_own(oci_spec::runtime::LinuxNamespaceType::Pid);
+        if named == rustix::process::Signal::KILL
+            && !own_pids
+            && let Ok(cgroup) = self.cgroup()
+        {
+            // Without a pid namespace of its own the others outlive the first process.
+            return cgroup.kill_all().map_err(OciError::Cgroup);
+        }
         if reach == Reach::All {
             let cgroup = self.cgroup()?;
             for pid in cgroup.processes().map_err(OciError::Cgroup)? {
@@ -158,13 +171,6 @@ impl Known {
         if named == rustix::process::Signal::KILL {
             // Frozen processes die when they are thawed.
             if let Ok(cgroup) = self.cgroup() {
-                if !self
-                    .record
-                    .has_own(oci_spec::runtime::LinuxNamespaceType::Pid)
-                {
-                    // Without a pid namespace of its own the others would outlive it.
-                    let _ = cgroup.kill_all();
-                }
                 let _ = cgroup.thaw();
             }
         }

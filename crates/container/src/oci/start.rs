@@ -35,7 +35,13 @@ impl Known {
             namespaces: exec::joined(&plan),
         };
         let stage = Stage::StartContainer;
-        hooks::run(stage, stage.of(listed), &inside, &state(Status::Created))?;
+        let mut of_start = stage.of(listed).to_vec();
+        let process = record.spec.process().as_ref();
+        for hook in of_start.iter_mut().filter(|hook| hook.env().is_none()) {
+            // As runc has it, whose own process runs them with the program's environment.
+            hook.set_env(process.and_then(|process| process.env().clone()));
+        }
+        hooks::run(stage, &of_start, &inside, &state(Status::Created))?;
         let connection = self.connect()?;
         let mut given = Ok(());
         let failure = launch::read_failure(connection.as_fd(), &mut |heard| match heard {

@@ -44,6 +44,10 @@ pub(super) struct Args {
     #[arg(short, long)]
     detach: bool,
 
+    /// A socket that takes a descriptor of the process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+
     /// Write the process's id to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -111,6 +115,7 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
         process,
         console: console(args.console_socket.as_deref(), without_socket),
         pid_file: args.pid_file.clone(),
+        pidfd_socket: args.pidfd_socket.clone(),
         preserved_fds: preserved(args.preserve_fds),
         cgroup: args.cgroup.clone(),
         paused: if args.ignore_paused {

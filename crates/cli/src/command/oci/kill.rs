@@ -1,6 +1,6 @@
 //! `gamut oci kill`.
 
-use gamut_container::oci::{OciError, Reach, Status};
+use gamut_container::oci::Reach;
 
 use super::{Context, Done, OciFailure, SUCCESS};
 use crate::convert::parse_signal;
@@ -22,16 +22,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Done {
-    let signal = parse_signal(&args.signal)
-        .map_err(|_| OciFailure::Argument(format!("unknown signal {:?}", args.signal)))?;
-    let container = context.runtime.container(&args.id)?;
-    let number = i32::from(signal.0);
-    match args.all {
-        true => container.kill(number, Reach::All)?,
-        false if container.status() == Status::Stopped => {
-            return Err(OciError::NotRunning(args.id.clone()).into());
-        }
-        false => container.kill(number, Reach::First)?,
-    }
+    // 0 only asks whether there is somebody: kill(2).
+    let number = match args.signal.as_str() {
+        "0" => 0,
+        text => parse_signal(text)
+            .map(|signal| i32::from(signal.0))
+            .map_err(|_| OciFailure::Argument(format!("unknown signal {text:?}")))?,
+    };
+    let reach = if args.all { Reach::All } else { Reach::First };
+    context.runtime.container(&args.id)?.kill(number, reach)?;
     SUCCESS
 }

@@ -194,6 +194,10 @@ struct BundleArgs {
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
 
+    /// A socket that takes a descriptor of the first process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+
     /// Write the first process's id to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -217,6 +221,7 @@ impl BundleArgs {
             bundle: self.bundle.clone(),
             console: console(self.console_socket.as_deref(), without_socket),
             pid_file: self.pid_file.clone(),
+            pidfd_socket: self.pidfd_socket.clone(),
             preserved_fds: preserved(self.preserve_fds),
             keyring: if self.no_new_keyring {
                 Keyring::Callers
