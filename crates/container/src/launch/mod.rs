@@ -14,6 +14,7 @@ pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;
 pub(crate) mod manner;
+mod mount_options;
 pub(crate) mod mounts;
 pub(crate) mod operations;
 pub(crate) mod overlay;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gamut_plan::cell::StartError;
-use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
+use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
 use oci_spec::runtime::Mount;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -20,6 +20,7 @@ use super::child::{IN_ROOT, PRIVATE, attach, mount_target, open_tree};
 use super::copy_up::copy_up;
 use super::devices::{self, Node};
 use super::idmap::Maps;
+use super::mount_options::{Options, sort_options};
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -177,104 +178,6 @@ pub(crate) fn empty_directory() -> Result<OwnedFd, Errno> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-/// Options of a mount, sorted into attributes of the mount and parameters of the file system.
-struct Options {
-    set: u64,
-    clear: u64,
-    recursive_readonly: bool,
-    bind: Option<Reach>,
-    /// What passes between the mount and the host's, and whether that goes for those below it.
-    propagation: Option<(u64, Reach)>,
-    copy_up: bool,
-    /// Whether files are shown with other owners, and whether that goes for mounts below.
-    mapped: Option<Reach>,
-    parameters: Vec<(String, Option<String>)>,
-}
-
-/// mount(8)'s words; runtime specification, "Linux mount options".
-fn sort_options(options: &[String]) -> Options {
-    let mut sorted = Options {
-        set: 0,
-        clear: 0,
-        recursive_readonly: false,
-        bind: None,
-        propagation: None,
-        copy_up: false,
-        mapped: None,
-        parameters: Vec::new(),
-    };
-    for option in options {
-        let (set, clear) = match option.as_str() {
-            "ro" => (attr::RDONLY, 0),
-            "rro" => {
-                sorted.recursive_readonly = true;
-                (attr::RDONLY, 0)
-            }
-            "rw" => (0, attr::RDONLY),
-            "nosuid" => (attr::NOSUID, 0),
-            "suid" => (0, attr::NOSUID),
-            "nodev" => (attr::NODEV, 0),
-            "dev" => (0, attr::NODEV),
-            "noexec" => (attr::NOEXEC, 0),
-            "exec" => (0, attr::NOEXEC),
-            "noatime" => (attr::NOATIME, attr::ATIME),
-            "strictatime" => (attr::STRICTATIME, attr::ATIME),
-            "relatime" => (0, attr::ATIME),
-            "nodiratime" => (attr::NODIRATIME, 0),
-            "nosymfollow" => (attr::NOSYMFOLLOW, 0),
-            "bind" => {
-                sorted.bind = Some(Reach::One);
-                continue;
-            }
-            "rbind" => {
-                sorted.bind = Some(Reach::Tree);
-                continue;
-            }
-            "defaults" | "async" => continue,
-            "idmap" | "ridmap" => {
-                sorted.mapped = Some(match option.as_str() {
-                    "idmap" => Reach::One,
-                    _ => Reach::Tree,
-                });
-                continue;
-            }
-            "tmpcopyup" => {
-                sorted.copy_up = true;
-                continue;
-            }
-            word if propagation_of(word).is_some() => {
-                sorted.propagation = propagation_of(word);
-                continue;
-            }
-            other => {
-                sorted.parameters.push(match other.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                    None => (other.to_owned(), None),
-                });
-                continue;
-            }
-        };
-        sorted.set = (sorted.set & !clear) | set;
-        sorted.clear |= clear;
-    }
-    sorted
-}
-
-/// mount_namespaces(7), "Shared subtrees"; with an `r` for the whole tree.
-fn propagation_of(word: &str) -> Option<(u64, Reach)> {
-    Some(match word {
-        "private" => (propagation::PRIVATE, Reach::One),
-        "rprivate" => (propagation::PRIVATE, Reach::Tree),
-        "slave" => (propagation::SLAVE, Reach::One),
-        "rslave" => (propagation::SLAVE, Reach::Tree),
-        "shared" => (propagation::SHARED, Reach::One),
-        "rshared" => (propagation::SHARED, Reach::Tree),
-        "unbindable" => (propagation::UNBINDABLE, Reach::One),
-        "runbindable" => (propagation::UNBINDABLE, Reach::Tree),
-        _ => return None,
-    })
 }
 
 pub(super) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
@@ -512,35 +415,4 @@ pub(crate) fn devpts(root_uid: u32, tty_gid: u32) -> Result<OwnedFd, Errno> {
         FsMountFlags::FSMOUNT_CLOEXEC,
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_sorted() {
-        let words = [
-            "nosuid",
-            "ro",
-            "rw",
-            "ro",
-            "mode=755",
-            "newinstance",
-            "rbind",
-            "noatime",
-            "relatime",
-        ];
-        let options = sort_options(&words.map(String::from));
-        assert_eq!(options.set, attr::NOSUID | attr::RDONLY);
-        assert_eq!(options.bind, Some(Reach::Tree));
-        assert_eq!(
-            options.parameters,
-            [
-                ("mode".into(), Some("755".into())),
-                ("newinstance".into(), None)
-            ],
-            "what is no attribute goes to the file system"
-        );
-    }
 }
