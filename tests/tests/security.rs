@@ -251,3 +251,23 @@ fn the_hosts_files_cannot_be_reached() {
     );
     assert_eq!(gamut.inside(&["--cap-add", "SYS_CHROOT"], &script), "done");
 }
+
+/// CVE-2024-21626: a working directory that is a descriptor of ours leads out by `..`.
+#[test]
+fn no_working_directory_is_a_descriptor() {
+    let Some(gamut) = Gamut::new() else { return };
+    let marker = gamut.dir().join("secret");
+    std::fs::write(&marker, "secret").unwrap();
+    let up = ["..", "../..", "../../..", "../../../..", "../../../../.."];
+    let reach = format!(
+        "for up in {}; do cat $up{} 2>/dev/null; done; true",
+        up.join(" "),
+        marker.display()
+    );
+    let id = gamut.idle(&[]);
+    for number in 3..32 {
+        let cwd = format!("/proc/self/fd/{number}");
+        let said = gamut.call(&["exec", "-w", &cwd, &id, "sh", "-c", &reach]);
+        assert!(!said.out.contains("secret"), "{}", said.told());
+    }
+}

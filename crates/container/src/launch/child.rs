@@ -356,7 +356,7 @@ pub(crate) fn mount_target(
     kind: Kind,
     index: usize,
 ) -> Result<OwnedFd, Failure> {
-    target::open_or_make(root, path, kind).at_index(Step::MountTarget, index)
+    target::for_mount(root, path, kind).at_index(Step::MountTarget, index)
 }
 
 /// Mounts that come from the host send and receive no events.

@@ -1,13 +1,13 @@
 //! The user's program: who it is, what it may do, where its streams go, and how a child of ours
 //! becomes it. Between clone and exec: nothing here allocates.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_sys::process::{self, StringArray};
 use gamut_sys::seccomp;
 use gamut_sys::signal;
-use rustix::fs::{FileType, Gid, Mode, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -81,7 +81,7 @@ impl Life {
 impl Program {
     /// Whether there is a program to be executed, before there is nobody any more to tell.
     pub(super) fn look_for(&self) -> Result<(), Failure> {
-        rustix::process::chdir(self.cwd.as_c_str()).at(Step::WorkingDirectory)?;
+        enter(&self.cwd).at(Step::WorkingDirectory)?;
         let mut failure = Failure::new(Step::Exec, Errno::NOENT);
         for (index, candidate) in self.candidates.iter().enumerate() {
             let Ok(stat) = rustix::fs::stat(candidate.as_c_str()) else {
@@ -146,7 +146,7 @@ impl Program {
         rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::User)?;
         rustix::thread::set_keep_capabilities(false).at(Step::User)?;
-        rustix::process::chdir(self.cwd.as_c_str()).at(Step::WorkingDirectory)?;
+        enter(&self.cwd).at(Step::WorkingDirectory)?;
         self.set_capabilities().at(Step::Capabilities)?;
         // A change of identity clears it (prctl(2)).
         self.life.apply()?;
@@ -202,6 +202,15 @@ impl Program {
         }
         Ok(())
     }
+}
+
+/// Goes to a working directory. Not by a link of the kernel's own: `/proc/self/fd/N` leads to whatever
+/// this process still has open, which is the host's (CVE-2024-21626).
+fn enter(path: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?;
+    rustix::process::fchdir(directory)
 }
 
 fn bits(mask: u64) -> impl Iterator<Item = u32> {

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::child::IN_ROOT;
@@ -35,6 +35,26 @@ pub(crate) fn open_or_make(
         Err(Errno::NOENT) => make(root, path.to_bytes(), kind),
         opened => opened,
     }
+}
+
+/// [`open_or_make`] for something to be mounted there. /proc and /sys themselves are no links, and no
+/// link leads into a proc: masks, sysctls and labels would meet another file than they are for
+/// (CVE-2019-19921, CVE-2023-27561, CVE-2025-52881). `ELOOP` says so.
+pub(crate) fn for_mount(root: BorrowedFd<'_>, path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
+    let made = open_or_make(root, path, kind)?;
+    let names = path.to_bytes().split(|byte| *byte == b'/');
+    let mut names = names.filter(|name| !matches!(*name, b"" | b"."));
+    let first = names.next().unwrap_or_default();
+    if names.next().is_none() && matches!(first, b"proc" | b"sys") {
+        let plain = IN_ROOT.union(ResolveFlags::NO_SYMLINKS);
+        return rustix::fs::openat2(root, path, PATH_FLAGS, Mode::empty(), plain);
+    }
+    // statfs(2), PROC_SUPER_MAGIC.
+    const PROC: u64 = 0x9fa0;
+    if first != b"proc" && rustix::fs::fstatfs(&made)?.f_type as u64 == PROC {
+        return Err(Errno::LOOP);
+    }
+    Ok(made)
 }
 
 /// How many dangling links are followed on the way to one mount point, as the kernel's own limit.

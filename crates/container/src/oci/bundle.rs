@@ -12,7 +12,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, 
 use serde_json::Value;
 
 use super::error::OciError;
-use super::supervisor;
+use super::{proc_mount, supervisor};
 
 /// What a configuration asks for, and what of it was passed over.
 #[derive(Debug)]
@@ -201,6 +201,9 @@ fn check(spec: &Spec) -> Result<(), String> {
     }
     if !kinds.contains(&LinuxNamespaceType::Mount) {
         return Err("gamut needs a mount namespace for each container".into());
+    }
+    for mount in spec.mounts().as_deref().unwrap_or_default() {
+        proc_mount::check(mount)?;
     }
     if linux.intel_rdt().is_some() {
         return Err("linux.intelRdt is not supported yet".into());

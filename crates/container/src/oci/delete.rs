@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
-use super::record::Status;
-use super::{Known, Reach};
+use super::record::{self, Status};
+use super::{Known, Reach, Runtime};
 use crate::cgroup::CgroupError;
 
 /// How long a killed container may take to end.
@@ -16,6 +16,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Force {
     No,
     Yes,
+}
+
+impl Runtime {
+    /// Removes what a creation left that was killed before it had written its record: a directory,
+    /// and nothing else. What is not there is no error.
+    ///
+    /// # Errors
+    /// A directory that cannot be removed.
+    pub fn forget(&self, id: &str) -> Result<(), OciError> {
+        record::check_id(id)?;
+        let directory = self.root.join(id);
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(OciError::io("remove", &directory, error))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Known {

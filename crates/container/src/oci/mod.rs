@@ -12,6 +12,7 @@ mod delete;
 mod error;
 mod exec;
 mod hooks;
+mod proc_mount;
 mod record;
 mod start;
 mod supervisor;

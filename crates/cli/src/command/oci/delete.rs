@@ -19,7 +19,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Done {
     let force = if args.force { Force::Yes } else { Force::No };
     let container = match context.runtime.container(&args.id) {
-        Err(OciError::NotFound(_)) if args.force => return SUCCESS,
+        Err(OciError::NotFound(_)) if args.force => {
+            context.runtime.forget(&args.id)?;
+            return SUCCESS;
+        }
         other => other?,
     };
     context.log.warn(&container.delete(force)?);
