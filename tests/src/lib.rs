@@ -1,11 +1,12 @@
-//! What the conformance tests stand on: the engine as a program ([`Gamut`]), a host of its own for each
-//! test ([`Host`]) with a neighbour to talk to ([`World`]), registries honest ([`Registry`]) and hostile
-//! ([`HostileRegistry`]), images good and crafted ([`image`]), and the count of everything that may not
-//! be left behind ([`Census`]).
+//! What the conformance tests stand on: the engine as a program ([`Gamut`]), the same as an OCI runtime
+//! with a bundle ([`Bundle`]), a host of its own for each test ([`Host`]) with a neighbour to talk to
+//! ([`World`]), registries honest ([`Registry`]) and hostile ([`HostileRegistry`]), images good and
+//! crafted ([`image`]), and the count of everything that may not be left behind ([`Census`]).
 //!
 //! The tests drive the binary named by `GAMUT_BIN` from outside; nothing here links to the engine.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod census;
 pub mod cgroup;
 pub mod gamut;
@@ -21,6 +22,7 @@ pub mod terminal;
 pub mod whoami;
 pub mod world;
 
+pub use bundle::Bundle;
 pub use census::Census;
 pub use gamut::{Gamut, Running};
 pub use host::Host;
