@@ -100,6 +100,12 @@ impl Bundle {
             config["process"]["terminal"] = json!(false);
             config["root"]["readonly"] = json!(false);
             config["linux"]["cgroupsPath"] = json!(format!("/{}", self.name()));
+            // On a host with groups of version 1, `spec` writes none.
+            let namespaces = config["linux"]["namespaces"].as_array_mut();
+            let namespaces = namespaces.expect("spec lists namespaces");
+            if !namespaces.iter().any(|one| one["type"] == "cgroup") {
+                namespaces.push(json!({"type": "cgroup"}));
+            }
         });
     }
 
@@ -365,7 +371,12 @@ impl Drop for Bundle {
             for pid in pids.filter_map(rustix::process::Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
-            let _ = fs::remove_dir(dir);
+            // A group is busy until its dead have been reaped.
+            let busy = || fs::remove_dir(&dir).is_err() && dir.exists();
+            let mut tries = 0..100;
+            while busy() && tries.next().is_some() {
+                thread::sleep(Duration::from_millis(20));
+            }
         }
     }
 }
