@@ -95,11 +95,15 @@ fn names_a_network_that_is_there(word: &std::ffi::OsStr) -> bool {
 /// [`fork_keeper`].
 pub fn main(keeper: Option<Client>) -> ExitCode {
     let began_ns = trace::now_ns();
-    if command::oci::enters_a_container(&words()) {
+    let words = words();
+    let is_oci = words.get(1).is_some_and(|word| word == "oci");
+    if command::oci::enters_a_container(&words) {
         let _ = gamut_sys::own_program::run_read_only(std::env::args_os().collect());
     }
-    let cli = match args::parse(words()) {
+    let cli = match args::parse(words) {
         Ok(cli) => *cli,
+        // runc knows no other status of its own.
+        Err(status) if is_oci && status != ExitCode::SUCCESS => return ExitCode::FAILURE,
         Err(status) => return status,
     };
     let verb = cli.command.verb();

@@ -139,16 +139,26 @@ fn settled(mut spec: Spec, directory: &Path) -> Spec {
             mount.set_source(Some(directory.join(source)));
         }
     }
-    let resources = spec
-        .linux_mut()
-        .as_mut()
-        .and_then(|linux| linux.resources_mut().as_mut());
-    if let Some(resources) = resources
-        && let Some(rules) = resources.devices_mut()
-    {
+    if let Some(linux) = spec.linux_mut() {
+        let mut resources = linux.resources().clone().unwrap_or_default();
+        // Without a rule none but those are let in; runc and crun take it so, too.
+        let given = resources
+            .devices()
+            .clone()
+            .filter(|rules| !rules.is_empty());
+        let mut rules = given.unwrap_or_else(|| vec![deny_all()]);
         rules.extend(default_device_rules());
+        resources.set_devices(Some(rules));
+        linux.set_resources(Some(resources));
     }
     spec
+}
+
+fn deny_all() -> LinuxDeviceCgroup {
+    let mut rule = LinuxDeviceCgroup::default();
+    rule.set_allow(false);
+    rule.set_access(Some("rwm".into()));
+    rule
 }
 
 fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
