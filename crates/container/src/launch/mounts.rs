@@ -348,8 +348,11 @@ fn bind(
         ),
         hint: (errno == Errno::NOENT).then(|| "the source of a bind must exist".to_owned()),
     };
-    // As mount(8) does not, and runc does: what is not asked for is not taken over from the source.
-    let clear = (options.clear | FLAGS) & !options.set;
+    // As runc has it: with any flag asked for, those of the source are not taken over.
+    let clear = match options.set | options.clear {
+        0 => 0,
+        _ => (options.clear | FLAGS) & !options.set,
+    };
     let clone = |clear| clone_host_tree(source, reach, options.set, clear, options.propagation);
     let cloned = match clone(clear) {
         // Whoever mounted the source locked its flags (mount_namespaces(7)).

@@ -153,7 +153,10 @@ pub(crate) fn prepare(
     let (master, slave) =
         terminal.map_or((None, None), |pair| (Some(pair.master), Some(pair.slave)));
     if slave.is_some() {
-        operations.now.push(Op::Console);
+        // Before /dev is read-only.
+        let last = matches!(operations.now.last(), Some(Op::ReadOnly { .. }));
+        let at = operations.now.len() - usize::from(last);
+        operations.now.insert(at, Op::Console);
     }
     let mut program = program(plan, streams(fds, slave.as_ref())?, &identity, tty)?;
     program.manner = program.manner.of_first();

@@ -104,6 +104,8 @@ impl Program {
     pub(super) fn take_streams(&self) -> Result<(), Failure> {
         if self.terminal {
             rustix::process::ioctl_tiocsctty(&self.stdin).at(Step::Terminal)?;
+            // Its user may open it anew; one without a place in the user namespace may not.
+            let _ = rustix::fs::fchown(&self.stdin, Some(Uid::from_raw(self.uid)), None);
         }
         let (stdin, stdout, stderr) = (&self.stdin, &self.stdout, &self.stderr);
         process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)

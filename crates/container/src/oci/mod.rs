@@ -144,7 +144,10 @@ impl Known {
     /// [`OciError::NotRunning`].
     pub fn kill(&self, signal: i32, reach: Reach) -> Result<(), OciError> {
         if signal == 0 {
-            return self.init().map(drop);
+            return match reach {
+                Reach::First => self.init().map(drop),
+                Reach::All => Ok(()),
+            };
         }
         let named = gamut_sys::signal::from_number(signal).ok_or(OciError::Signal(signal))?;
         let own_pids = self
