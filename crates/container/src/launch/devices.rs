@@ -194,7 +194,10 @@ fn listed_node(device: &LinuxDevice, how: Nodes) -> Result<Node, StartError> {
         file_type,
         mode: Mode::from_raw_mode(device.file_mode().unwrap_or(0o666)),
         device: rustix::fs::makedev(device.major() as u32, device.minor() as u32),
-        owner: device.uid().zip(device.gid()),
+        owner: match (device.uid(), device.gid()) {
+            (None, None) => None,
+            (uid, gid) => Some((uid.unwrap_or(0), gid.unwrap_or(0))),
+        },
         bound: host_node(how, path)?,
     })
 }

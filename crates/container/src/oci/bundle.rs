@@ -12,7 +12,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, 
 use serde_json::Value;
 
 use super::error::OciError;
-use super::{proc_mount, supervisor};
+use super::{proc_mount, supervisor, sysctl};
 
 /// What a configuration asks for, and what of it was passed over.
 #[derive(Debug)]
@@ -240,6 +240,11 @@ fn check(spec: &Spec) -> Result<(), String> {
         ));
     }
     supervisor::check(linux.seccomp().as_ref())?;
+    let mut sysctls: Vec<_> = linux.sysctl().iter().flat_map(|map| map.keys()).collect();
+    sysctls.sort();
+    for name in sysctls {
+        sysctl::check(name, &kinds)?;
+    }
     for (has, uts) in [
         (spec.hostname().as_ref(), "hostname"),
         (spec.domainname().as_ref(), "domainname"),

@@ -16,6 +16,7 @@ mod proc_mount;
 mod record;
 mod start;
 mod supervisor;
+mod sysctl;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
