@@ -13,6 +13,7 @@ pub mod signal;
 pub mod stats;
 pub mod status;
 pub mod suite;
+pub mod sysctl;
 pub mod wire;
 
 pub use cell::{Cell, CellFds, Exit, Freezer, Limits, MAIN, ProcessId};

@@ -8,11 +8,12 @@ use gamut_plan::launch::{
     Stdin, StopPlan, StreamsPlan, Terminal, Trace, UserPlan,
 };
 use gamut_plan::level::Level;
+use gamut_plan::sysctl::namespace_of;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Process, Spec};
 use serde_json::Value;
 
 use super::error::OciError;
-use super::{proc_mount, supervisor, sysctl};
+use super::{proc_mount, supervisor};
 
 /// What a configuration asks for, and what of it was passed over.
 #[derive(Debug)]
@@ -243,7 +244,7 @@ fn check(spec: &Spec) -> Result<(), String> {
     let mut sysctls: Vec<_> = linux.sysctl().iter().flat_map(|map| map.keys()).collect();
     sysctls.sort();
     for name in sysctls {
-        sysctl::check(name, &kinds)?;
+        check_sysctl(name, &kinds)?;
     }
     for (has, uts) in [
         (spec.hostname().as_ref(), "hostname"),
@@ -259,6 +260,22 @@ fn check(spec: &Spec) -> Result<(), String> {
         check_process(process)?;
     }
     Ok(())
+}
+
+/// Whether a kernel parameter is the container's own to set. The words are runc's.
+fn check_sysctl(name: &str, kinds: &[LinuxNamespaceType]) -> Result<(), String> {
+    match namespace_of(name) {
+        Some(LinuxNamespaceType::Uts) if name == "kernel.hostname" => Err(format!(
+            "sysctl {name:?} is not allowed: it is the field `hostname`"
+        )),
+        Some(needed) if !kinds.contains(&needed) => Err(format!(
+            "sysctl {name:?} is not allowed without a namespace of its own: {needed}"
+        )),
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "sysctl {name:?} is not in a separate kernel namespace"
+        )),
+    }
 }
 
 pub(super) fn check_process(process: &Process) -> Result<(), String> {

@@ -16,7 +16,6 @@ mod proc_mount;
 mod record;
 mod start;
 mod supervisor;
-mod sysctl;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

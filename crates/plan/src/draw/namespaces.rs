@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 use super::{DrawError, Drawing, security};
 use crate::launch::{Join, NetworkPlan};
 use crate::request::{IpcNamespace, Sharing, TimeOffsets, UserNamespace};
+use crate::sysctl::namespace_of;
 
 pub(super) struct Namespaces {
     pub(super) create: Vec<LinuxNamespace>,
@@ -122,16 +123,6 @@ fn sysctls(
     own_network: bool,
     own_ipc: bool,
 ) -> Result<HashMap<String, String>, DrawError> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     let mut list = HashMap::new();
     if own_network && !security::own_users(drawing) {
         // Docker's: a container's port 80 needs no privilege, nor does its ping.
@@ -149,16 +140,13 @@ fn sysctls(
             name: name.clone(),
             namespace,
         };
-        if name.starts_with("net.") {
-            if !own_network {
+        match namespace_of(name) {
+            Some(LinuxNamespaceType::Network) if !own_network => {
                 return Err(shared("the network namespace"));
             }
-        } else if IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.") {
-            if !own_ipc {
-                return Err(shared("the ipc namespace"));
-            }
-        } else if name != "kernel.domainname" && name != "kernel.hostname" {
-            return Err(DrawError::HostSysctl(name.clone()));
+            Some(LinuxNamespaceType::Ipc) if !own_ipc => return Err(shared("the ipc namespace")),
+            Some(_) => {}
+            None => return Err(DrawError::HostSysctl(name.clone())),
         }
         list.insert(name.clone(), value.clone());
     }
