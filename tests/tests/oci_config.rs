@@ -34,7 +34,7 @@ fn names_limits_and_masks() {
         "inside\nexample.org\n1\n4242\n100\n200\n0\n0027\n/made/for/it"
     );
     bundle.put("/linux/sysctl", json!({"kernel.no_such": "1"}));
-    fails(bundle.make("run", &[], ID), &["kernel/no_such"]);
+    fails(bundle.make("run", &[], ID), &["kernel.no_such", "separate"]);
     bundle.assert_nothing_left();
 }
 
