@@ -10,7 +10,7 @@ use crate::client::{Client, ClientError};
 use crate::dirs::Container;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::record;
+use crate::record::{self, RecordError};
 use crate::start::Force;
 
 /// How long a forced removal waits for another.
@@ -34,8 +34,13 @@ impl Engine {
             kill(&dirs)?;
         }
         let lock = loop {
-            if let Some(lock) = record::try_lock(&dirs)? {
-                break lock;
+            match record::try_lock(&dirs) {
+                Ok(Some(lock)) => break lock,
+                Ok(None) => {}
+                // Its directory goes as fast as it is made.
+                Err(RecordError::Write { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
             }
             // Somebody else removes it, or has begun to start it.
             if force == Force::No || began.elapsed() > PATIENCE {
