@@ -325,7 +325,13 @@ fn clone_failed(errno: Errno) -> StartError {
 /// Puts a child's failure into words.
 fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     let Failure { step, index, errno } = failure;
-    let reason = std::io::Error::from(errno).to_string();
+    let reason = match (step, errno) {
+        // runc's words for what `target::for_mount` refuses.
+        (Step::MountTarget, Errno::LOOP) => {
+            "it must be mounted on ordinary directory, and a link is there".to_owned()
+        }
+        _ => std::io::Error::from(errno).to_string(),
+    };
     let at = usize::from(index);
     let object = match step {
         Step::Mount | Step::MountTarget | Step::Device => prepare::op_target(child, index),

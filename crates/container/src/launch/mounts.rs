@@ -9,7 +9,7 @@ use std::path::Path;
 use gamut_plan::cell::StartError;
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
 use oci_spec::runtime::Mount;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -225,9 +225,6 @@ pub(crate) fn prepare(
         parameters.push((c_string(key)?, value.as_ref().map(c_string).transpose()?));
     }
     let target = c_string(destination.as_os_str().as_bytes())?;
-    if kind == "proc" || kind == "sysfs" {
-        on_ordinary_directory(root, &target, kind)?;
-    }
     let has_mode = parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
     if kind == "tmpfs"
         && !has_mode
@@ -266,22 +263,6 @@ pub(crate) fn prepare(
         target: new.target,
         kind: Kind::Directory,
     })
-}
-
-/// What shows the kernel's state is where everybody looks for it, or a mask of it covers something
-/// else (CVE-2019-19921, CVE-2023-27561).
-fn on_ordinary_directory(root: BorrowedFd<'_>, path: &CStr, kind: &str) -> Result<(), StartError> {
-    let resolve = IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    match rustix::fs::openat2(root, path, OFlags::PATH, Mode::empty(), resolve) {
-        Err(Errno::LOOP) => Err(StartError::Request {
-            message: format!(
-                "filesystem {kind:?} must be mounted on ordinary directory: {} is a link",
-                path.to_string_lossy()
-            ),
-            hint: None,
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// A read-only tmpfs with the given directories, for the cgroup tree on v1.

@@ -95,7 +95,7 @@ impl Runtime {
             spec: bundle.spec.clone(),
         };
         record::write(&directory.path, &record)?;
-        let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        let plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
         if plan.spec.process().is_none() {
             return Err(OciError::Config {
                 path: bundle.directory.join("config.json"),
@@ -104,21 +104,16 @@ impl Runtime {
         }
         let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
         check_group(&hierarchies, &cgroup)?;
-        let group_plan = plan.clone();
-        let mut group = Group::new(&group_plan, &hierarchies, Stale::IfEmpty);
+        let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty);
         let mut made = Making {
             record: &mut record,
             directory: &directory.path,
         }
-        .start(&mut plan, options, &hierarchies, &mut group)?;
+        .start(&plan, options, &hierarchies, &mut group)?;
         let (_, mut warnings) = group.keep()?;
         warnings.extend(bundle.warnings);
         warnings.append(&mut made.warnings);
         if let Err(error) = after(&record, &directory.path, options, &made) {
-            let _ = rustix::process::pidfd_send_signal(
-                &made.started.pidfd,
-                rustix::process::Signal::KILL,
-            );
             // The directory goes with this; the group, too.
             let known = super::Known {
                 record,
@@ -257,7 +252,7 @@ struct Made {
 impl Making<'_> {
     fn start(
         self,
-        plan: &mut LaunchPlan,
+        plan: &LaunchPlan,
         options: &Create,
         hierarchies: &Hierarchies,
         group: &mut Group<'_>,

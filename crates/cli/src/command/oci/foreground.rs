@@ -39,22 +39,18 @@ pub(super) fn follow(process: Process<'_>) -> Done {
     let mut input = process.terminal.is_some();
     let mut output = process.terminal.is_some();
     loop {
-        let null = |wanted: bool| {
-            if wanted {
-                PollFlags::IN
-            } else {
-                PollFlags::empty()
-            }
-        };
-        let master = process
-            .terminal
-            .as_ref()
-            .map_or(process.pidfd.as_fd(), AsFd::as_fd);
+        // One that is not waited for must not be in the set: the end of its other side is told unasked.
+        let idle = || PollFd::new(process.pidfd, PollFlags::empty());
+        let master = process.terminal.as_ref().filter(|_| output);
         let mut fds = [
             PollFd::new(process.pidfd, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(master, null(output)),
-            PollFd::new(&stdin, null(input)),
+            master.map_or_else(idle, |master| PollFd::new(master, PollFlags::IN)),
+            if input {
+                PollFd::new(&stdin, PollFlags::IN)
+            } else {
+                idle()
+            },
         ];
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).map_err(failed)?;
         let ready = fds.each_ref().map(|fd| !fd.revents().is_empty());
