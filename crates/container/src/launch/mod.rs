@@ -285,8 +285,8 @@ pub(crate) fn read_failure(
         let received =
             gamut_sys::socket::receive_each(child, &mut buffer, |fd| listener = Some(fd));
         let length = match received {
-            // One that was killed with words unread.
-            Err(Errno::CONNRESET) => 0,
+            // It ended with words of ours unread; that is told once, before its own last word.
+            Err(Errno::CONNRESET) => continue,
             other => {
                 other.map_err(|errno| step_failed("hear from the container's process", errno))?
             }
