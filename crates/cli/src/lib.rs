@@ -42,12 +42,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use gamut_engine::client::{Client, Forked};
+use gamut_engine::client::Client;
 
-/// A keeper for the workload that the command line seems to ask for, made before anything else is
-/// in memory: it comes up, and makes a network namespace, while the arguments are read. One that is not wanted ends when its
-/// connection is dropped.
-pub fn fork_keeper() -> Option<Forked> {
+/// A keeper for the workload that the command line seems to ask for, started before anything else is
+/// done: it comes up, and makes a network namespace, while the arguments are read. One that is not
+/// wanted ends when its connection is dropped.
+fn keeper_ahead() -> Option<Client> {
     let mut words = words().into_iter().skip(1);
     // Behind the global flags and their values, or behind `container`; an OCI runtime has no keeper.
     let first = words
@@ -60,14 +60,12 @@ pub fn fork_keeper() -> Option<Forked> {
     if !runs || asks {
         return None;
     }
-    let forked = Client::fork_keeper().ok()?;
-    if let Forked::Client(keeper) = &forked
-        && !std::env::args_os().any(|word| names_a_network_that_is_there(&word))
-    {
+    let keeper = Client::spawn().ok()?;
+    if !std::env::args_os().any(|word| names_a_network_that_is_there(&word)) {
         // One that is gone is noticed when it is to start the workload.
         let _ = keeper.prepare();
     }
-    Some(forked)
+    Some(keeper)
 }
 
 /// The command line. Called by the name of an OCI runtime, the program is one.
@@ -91,10 +89,11 @@ fn names_a_network_that_is_there(word: &std::ffi::OsStr) -> bool {
     value == b"host" || value.starts_with(b"container:")
 }
 
-/// Reads the process's arguments, carries them out, and gives the exit status. `keeper` is that of
-/// [`fork_keeper`].
-pub fn main(keeper: Option<Client>) -> ExitCode {
+/// Reads the process's arguments, carries them out, and gives the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
     let began_ns = trace::now_ns();
+    let keeper = keeper_ahead();
     let words = words();
     let is_oci = words.get(1).is_some_and(|word| word == "oci");
     if command::oci::enters_a_container(&words) {

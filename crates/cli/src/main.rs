@@ -4,7 +4,6 @@
 
 use std::process::ExitCode;
 
-use gamut_engine::client::Forked;
 use gamut_engine::{cells, keeper};
 use gamut_sys::own_program;
 
@@ -17,11 +16,7 @@ fn main() -> ExitCode {
     if gamut_shim::is_called(&name) {
         return gamut_shim::main();
     }
-    match gamut_cli::fork_keeper() {
-        Some(Forked::Keeper) => keep(),
-        Some(Forked::Client(keeper)) => gamut_cli::main(Some(keeper)),
-        None => gamut_cli::main(None),
-    }
+    gamut_cli::main()
 }
 
 /// Becomes a keeper, which leads no workload to this program's file.

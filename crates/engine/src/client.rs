@@ -1,7 +1,7 @@
 //! Speaking to a keeper: what every front end does with a workload goes through here.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -12,7 +12,7 @@ use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stre
 use gamut_plan::{Stats, Status};
 use gamut_spec::{Fault, Kind};
 use gamut_store::snapshot::RootAttributes;
-use gamut_sys::fork;
+use gamut_sys::own_program;
 use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -102,14 +102,6 @@ pub struct Executed {
     pub terminal: Option<OwnedFd>,
 }
 
-/// Which side of [`Client::fork_keeper`] the caller is on.
-#[derive(Debug)]
-pub enum Forked {
-    Client(Client),
-    /// This process is to go on as [`crate::keeper::run`], and nothing else.
-    Keeper,
-}
-
 impl Client {
     fn new(socket: OwnedFd) -> Self {
         Client {
@@ -119,35 +111,23 @@ impl Client {
         }
     }
 
-    /// Starts a keeper, as [`Client::spawn`], by a copy of this process: it need not be loaded and
-    /// set up a second time. To be called before this process has done anything.
-    ///
-    /// # Errors
-    /// [`ClientError::Spawn`], as where this process has threads already; spawn one then.
-    pub fn fork_keeper() -> Result<Forked, ClientError> {
-        let failed = |errno: Errno| ClientError::Spawn(errno.into());
-        let (ours, theirs) = gamut_sys::socket::pair().map_err(failed)?;
-        match fork::fork().map_err(failed)? {
-            fork::Forked::Parent => Ok(Forked::Client(Client::new(ours))),
-            fork::Forked::Child => {
-                drop(ours);
-                rustix::stdio::dup2_stdin(theirs).map_err(failed)?;
-                Ok(Forked::Keeper)
-            }
-        }
-    }
-
-    /// Starts a keeper that has nothing to keep yet; it goes away if this connection closes.
+    /// Starts a keeper that has nothing to keep yet; it goes away if this connection closes. It runs
+    /// from a read-only mount of this program's file, where one can be made
+    /// ([`gamut_sys::own_program`]).
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub fn spawn() -> Result<Client, ClientError> {
         let (ours, theirs) = gamut_sys::socket::pair().map_err(ClientError::Socket)?;
-        Command::new("/proc/self/exe")
+        // An error means that the file is not the workload's to write.
+        let read_only = own_program::read_only().ok();
+        let program = read_only.as_ref().map_or_else(
+            || "/proc/self/exe".to_owned(),
+            |file| format!("/proc/self/fd/{}", file.as_raw_fd()),
+        );
+        Command::new(program)
             .arg0(PROGRAM_NAME)
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .map_err(ClientError::Spawn)?;
         Ok(Client::new(ours))

@@ -4,7 +4,6 @@
 //! none, or where several calls must be made in one order to be safe.
 
 pub mod bpf;
-pub mod fork;
 pub mod interface;
 pub mod mount;
 pub mod netlink;
@@ -14,3 +13,4 @@ pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+mod turn;

@@ -3,7 +3,7 @@
 //! without a user namespace could write to it (CVE-2019-5736).
 
 use std::ffi::{CString, OsString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{CWD, StatVfsMountFlags};
@@ -15,18 +15,12 @@ use crate::process::StringArray;
 
 const OWN: &str = "/proc/self/exe";
 
-/// Executes this program again from a read-only mount of its file that is attached nowhere, with
-/// these words; returns if that is what it runs from already. To be called before this process
-/// has done anything.
+/// This program's file on a read-only mount of its own that is attached nowhere, to be executed.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN: then the file is somebody else's to write; `ENOSYS` before Linux
 /// 5.12.
-pub fn run_read_only(words: Vec<OsString>) -> Result<(), Errno> {
-    let mounted = rustix::fs::statvfs(OWN)?;
-    if mounted.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        return Ok(());
-    }
+pub fn read_only() -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let file = rustix::mount::open_tree(CWD, OWN, flags)?;
     let change = Change {
@@ -34,6 +28,20 @@ pub fn run_read_only(words: Vec<OsString>) -> Result<(), Errno> {
         ..Change::default()
     };
     set_attributes(file.as_fd(), Reach::One, &change)?;
+    Ok(file)
+}
+
+/// Executes this program again from [`read_only`], with these words; returns if it runs from there
+/// already. To be called before this process has done anything.
+///
+/// # Errors
+/// As [`read_only`].
+pub fn run_read_only(words: Vec<OsString>) -> Result<(), Errno> {
+    let mounted = rustix::fs::statvfs(OWN)?;
+    if mounted.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    let file = read_only()?;
     let c_strings = |words: Vec<OsString>| -> Result<StringArray, Errno> {
         let words = words.into_iter().map(|word| CString::new(word.into_vec()));
         let words: Result<Vec<_>, _> = words.collect();

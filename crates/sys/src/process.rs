@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::mm::Advice;
 use rustix::process::Pid;
 
-use crate::fork::make_way;
 use crate::mount::last_errno;
+use crate::turn::make_way;
 
 /// Namespaces to create, `CLONE_NEW*` of clone(2).
 pub mod namespace {

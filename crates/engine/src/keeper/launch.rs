@@ -75,7 +75,6 @@ impl Keeper {
                 self.reply(client, &reply);
                 // A program may have ended, or written, before anybody watched: epoll says so now.
                 self.watch_workload();
-                super::show_name();
             }
             Err(error) => self.reply(client, &Reply::StartFailed(error)),
         }

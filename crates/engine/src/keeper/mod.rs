@@ -3,9 +3,8 @@
 //! loop, no runtime; everybody else is a client of its socket ([`gamut_plan::wire`]).
 //!
 //! [`run`] is called from `main` before anything else happens in the process. The keeper's
-//! standard input is its first connection; what it is to run comes over it. The process is a copy
-//! of the command that wants a workload ([`crate::client::Client::fork_keeper`]), or, where that
-//! cannot be, the binary called by another name.
+//! standard input is its first connection; what it is to run comes over it. The process is the binary
+//! called by another name ([`crate::client::Client::spawn`]).
 
 mod connection;
 mod events;
@@ -45,7 +44,7 @@ pub fn run(cells: Cells) -> ExitCode {
 /// connection from standard input.
 fn prepare() -> rustix::io::Result<OwnedFd> {
     let _ = rustix::process::setsid();
-    // What `top` shows; `ps` follows when there is time ([`show_name`]).
+    // What `top` shows.
     let _ = rustix::thread::set_name(c"gamut-keeper");
     process::close_inherited(3)?;
     rustix::process::chdir(c"/")?;
@@ -55,9 +54,4 @@ fn prepare() -> rustix::io::Result<OwnedFd> {
     rustix::stdio::dup2_stdout(null.as_fd())?;
     rustix::stdio::dup2_stderr(null.as_fd())?;
     Ok(first)
-}
-
-/// Shows the keeper's own name in place of the command line that it was copied with.
-fn show_name() {
-    let _ = gamut_sys::fork::set_command_line(c"gamut-keeper");
 }
