@@ -11,7 +11,6 @@ pub use gamut_plan::wire::{Attached, Starter};
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
 use gamut_plan::{Stats, Status};
 use gamut_spec::{Fault, Kind};
-use gamut_store::snapshot::RootAttributes;
 use gamut_sys::own_program;
 use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
@@ -119,15 +118,24 @@ impl Client {
     /// [`ClientError::Spawn`].
     pub fn spawn() -> Result<Client, ClientError> {
         let (ours, theirs) = gamut_sys::socket::pair().map_err(ClientError::Socket)?;
-        // An error means that the file is not the workload's to write.
-        let read_only = own_program::read_only().ok();
-        let program = read_only.as_ref().map_or_else(
-            || "/proc/self/exe".to_owned(),
-            |file| format!("/proc/self/fd/{}", file.as_raw_fd()),
-        );
-        Command::new(program)
+        let mut command = match own_program::read_only() {
+            // The mount goes along: whoever lets go of it last waits for the kernel.
+            Ok(file) => {
+                let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                command.stdout(Stdio::from(file));
+                command
+            }
+            // Then the file is not the workload's to write.
+            Err(_) => {
+                let mut command = Command::new("/proc/self/exe");
+                command.stdout(Stdio::null());
+                command
+            }
+        };
+        command
             .arg0(PROGRAM_NAME)
             .stdin(Stdio::from(theirs))
+            .stderr(Stdio::null())
             .spawn()
             .map_err(ClientError::Spawn)?;
         Ok(Client::new(ours))
@@ -227,14 +235,12 @@ impl Client {
         self.send(&Request::Prepare, &[])
     }
 
-    /// Has a keeper without work make and mount the root of the container that is about to come.
-    /// What fails there fails the launch.
+    /// Has a keeper without work mount the root of the container that is about to come.
     ///
     /// # Errors
     /// The keeper is gone.
-    pub fn make_root(&self, plan: RootPlan, root: RootAttributes) -> Result<(), ClientError> {
-        let attributes = (root.mode, root.uid, root.gid);
-        self.send(&Request::Root { plan, attributes }, &[])
+    pub fn mount_root(&self, plan: RootPlan) -> Result<(), ClientError> {
+        self.send(&Request::Root(plan), &[])
     }
 
     /// Has a keeper without work read the plan of the container that is about to come. It is no

@@ -1,8 +1,7 @@
 //! Making a container: request → image → lease → drawing → record. Nothing runs yet.
 //!
-//! The row comes first, then the directory, then the plan: a directory without a row is a
-//! leftover that the next repair removes, and a row without a plan was cut short. A directory that
-//! a keeper makes ahead is pinned by it until there is a row.
+//! The directory comes first, then the row, then the plan: a directory without a row that nobody
+//! holds is a leftover that the next repair removes, and a row without a plan was cut short.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -18,7 +17,7 @@ use gamut_spec::digest::Digest;
 use gamut_spec::image::ImageConfig;
 use gamut_store::db;
 use gamut_store::layer::LayerRecord;
-use gamut_store::snapshot::{self, RootAttributes};
+use gamut_store::snapshot::{self, Fresh, OverlayMount};
 
 use crate::client::Client;
 use crate::device::{self, stat};
@@ -70,21 +69,51 @@ impl Engine {
         network::check(&request.network)?;
         let level = level(self, request)?;
         let id = names::container_id();
-        let root = self.root(request, source, options, level, &id)?;
+        let drawn = self.store.snapshots().draw(&id, &source.layers);
+        let (root, attributes) = drawn.map_err(gamut_store::StoreError::from)?;
+        let fresh = snapshot::make(&self.dirs.container(&id).directory, attributes)
+            .map_err(gamut_store::StoreError::from)?;
         let making = Making {
             request,
             source,
-            config: self.config_of(source)?,
             options,
             level,
             id: &id,
         };
-        let name = self.insert(&making)?;
-        let made = self.furnish(&making, &name, root);
+        let made = self.make(&making, root, fresh);
         if made.is_err() {
             self.forget(&id);
         }
         made
+    }
+
+    /// Makes the rest of a container whose directory is there, and kept from a repair by `fresh`
+    /// until it has a row.
+    fn make(
+        &mut self,
+        making: &Making<'_>,
+        root: OverlayMount,
+        fresh: Fresh,
+    ) -> Result<Created, EngineError> {
+        let root = RootPlan {
+            lower: root.lower,
+            upper: root.upper,
+            work: root.work,
+            durability: match making.request.after_exit {
+                AfterExit::Remove => Durability::Volatile,
+                AfterExit::Keep => Durability::Durable,
+            },
+        };
+        let is_simple =
+            making.level == Level::Container && making.request.namespaces.user.is_none();
+        if let Some(keeper) = making.options.keeper.filter(|_| is_simple) {
+            // One that is gone is noticed when it is to start the container.
+            let _ = keeper.mount_root(root.clone());
+        }
+        let config = self.config_of(making.source)?;
+        let name = self.insert(making, config)?;
+        drop(fresh);
+        self.furnish(making, config, &name, root)
     }
 
     /// What `create` would record, and nothing is: `--dry-run`. A bridge address is the one that
@@ -103,11 +132,10 @@ impl Engine {
         Ok(created)
     }
 
-    fn insert(&mut self, making: &Making<'_>) -> Result<String, EngineError> {
+    fn insert(&mut self, making: &Making<'_>, config: &ImageConfig) -> Result<String, EngineError> {
         let Making {
             request,
             source,
-            config,
             level,
             id,
             ..
@@ -149,63 +177,24 @@ impl Engine {
         }
     }
 
-    /// Draws the root. The keeper that is to start the container makes it, beginning now, before
-    /// there is a row: it keeps others from taking it for a leftover, and takes it away again if
-    /// it comes to nothing.
-    fn root(
-        &self,
-        request: &RunRequest,
-        source: &Source,
-        options: CreateOptions<'_>,
-        level: Level,
-        id: &str,
-    ) -> Result<Root, EngineError> {
-        let drawn = self.store.snapshots().draw(id, &source.layers);
-        let (mount, attributes) = drawn.map_err(gamut_store::StoreError::from)?;
-        let plan = RootPlan {
-            lower: mount.lower,
-            upper: mount.upper,
-            work: mount.work,
-            durability: match request.after_exit {
-                AfterExit::Remove => Durability::Volatile,
-                AfterExit::Keep => Durability::Durable,
-            },
-        };
-        let simple = level == Level::Container && request.namespaces.user.is_none();
-        let keeper = options.keeper.filter(|_| simple);
-        match keeper.map(|keeper| keeper.make_root(plan.clone(), attributes)) {
-            Some(Ok(())) => Ok(Root::ByKeeper(plan)),
-            // One that is gone is noticed when it is to start the container.
-            Some(Err(_)) | None => Ok(Root::ByUs(plan, attributes)),
-        }
-    }
-
     /// Everything that a recorded container needs besides its row.
     fn furnish(
         &mut self,
         making: &Making<'_>,
+        config: &ImageConfig,
         name: &str,
-        root: Root,
+        root: RootPlan,
     ) -> Result<Created, EngineError> {
         let Making {
             request,
-            config,
             options,
             level,
             id,
             ..
         } = *making;
         let (network_plan, addresses) = self.network_of(request, config, id)?;
-        let root = match root {
-            Root::ByKeeper(plan) => plan,
-            Root::ByUs(plan, attributes) => {
-                snapshot::make(&self.dirs.container(id).directory, attributes)
-                    .map_err(gamut_store::StoreError::from)?;
-                plan
-            }
-        };
         let dirs = self.dirs.container(id);
-        let volumes = self.volumes(making)?;
+        let volumes = self.volumes(making, config)?;
         let other = self.network_owner(&network_plan)?;
         let hostname = hostname(self, request, id, other.as_ref());
         let (hosts, hostname_file, resolv_conf) = match other {
@@ -328,16 +317,9 @@ impl Engine {
 struct Making<'a> {
     request: &'a RunRequest,
     source: &'a Source,
-    config: &'a ImageConfig,
     options: CreateOptions<'a>,
     level: Level,
     id: &'a str,
-}
-
-/// Who makes a drawn root.
-enum Root {
-    ByKeeper(RootPlan),
-    ByUs(RootPlan, RootAttributes),
 }
 
 fn labels(
@@ -405,11 +387,10 @@ pub(crate) struct Volumes {
 }
 
 impl Engine {
-    fn volumes(&self, making: &Making<'_>) -> Result<Volumes, EngineError> {
+    fn volumes(&self, making: &Making<'_>, config: &ImageConfig) -> Result<Volumes, EngineError> {
         let Making {
             request,
             source,
-            config,
             id,
             ..
         } = *making;

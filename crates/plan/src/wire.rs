@@ -45,12 +45,8 @@ pub enum Request {
     },
     /// A workload with a network namespace of its own is about to come: make it meanwhile.
     Prepare,
-    /// One with this root is about to come: make the writable layer, and mount it, meanwhile. Until
-    /// the launch it goes with this connection. The root directory's mode, user and group.
-    Root {
-        plan: RootPlan,
-        attributes: (u32, u32, u32),
-    },
+    /// One with this root is about to come: mount it meanwhile.
+    Root(RootPlan),
     /// What `plan.json` will say of the container that is about to come: to be read meanwhile.
     Plan(Box<LaunchPlan>),
     /// From now on send output here, and take input from here if it is to be given.

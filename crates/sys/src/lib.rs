@@ -13,4 +13,3 @@ pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
-mod turn;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use gamut_plan::cell::Cell;
-use gamut_plan::launch::LaunchPlan;
+use gamut_plan::launch::{LaunchPlan, RootPlan};
 use gamut_plan::wire::Mark;
 use gamut_plan::{ProcessId, Status};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -17,7 +17,6 @@ use super::exit::Leaving;
 use super::launch::Cells;
 use super::log::Log;
 use super::network::{Ahead, Ports};
-use super::root::RootAhead;
 use super::streams::Streams;
 use crate::dirs::Container;
 
@@ -133,7 +132,7 @@ pub(super) struct Keeper {
     pub(super) stopping: Stopping,
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
-    pub(super) root: Option<RootAhead>,
+    pub(super) root: Option<(RootPlan, OwnedFd)>,
     /// The plan of the start that is about to come.
     pub(super) plan: Option<Box<LaunchPlan>>,
     pub(super) done: bool,

@@ -144,10 +144,8 @@ impl Keeper {
             .map_err(|e| call_failed("make the control socket", e))?;
         resolve_joins(plan, dirs)?;
         self.mark("keeper: ports, pipes and socket are there");
-        let root = match self.root.take() {
-            Some(ahead) => ahead.take(&plan.root)?,
-            None => None,
-        };
+        let ahead = self.root.take();
+        let root = ahead.and_then(|(of, mounted)| (of == plan.root).then_some(mounted));
         let id = plan.id.clone();
         let network = plan.network.clone();
         let mut connector = Connector {

@@ -14,7 +14,6 @@ mod log;
 mod network;
 mod output;
 mod requests;
-mod root;
 mod streams;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,27 +30,30 @@ pub const PROGRAM_NAME: &str = "gamut-keeper";
 /// Runs the keeper to its end. `cells` maps a level to what carries it out.
 #[must_use]
 pub fn run(cells: Cells) -> ExitCode {
-    match prepare()
-        .map_err(|_| ())
-        .and_then(|first| events::Keeper::new(first, cells).map_err(|_| ()))
-    {
+    let Ok((first, _program)) = prepare() else {
+        return ExitCode::FAILURE;
+    };
+    match events::Keeper::new(first, cells) {
         Ok(mut keeper) => keeper.run(),
-        Err(()) => ExitCode::FAILURE,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
 /// Leaves the caller's session, directory and descriptors, and takes its end of the first
-/// connection from standard input.
-fn prepare() -> rustix::io::Result<OwnedFd> {
+/// connection from standard input, and what holds the mount that its program is on from standard
+/// output. The mount is let go with the process: that takes as long as the kernel's readers
+/// (a grace period of RCU), and nobody waits any more.
+fn prepare() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let _ = rustix::process::setsid();
     // What `top` shows.
     let _ = rustix::thread::set_name(c"gamut-keeper");
     process::close_inherited(3)?;
     rustix::process::chdir(c"/")?;
     let first = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let program = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(null.as_fd())?;
     rustix::stdio::dup2_stdout(null.as_fd())?;
     rustix::stdio::dup2_stderr(null.as_fd())?;
-    Ok(first)
+    Ok((first, program))
 }

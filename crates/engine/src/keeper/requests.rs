@@ -11,7 +11,6 @@ use rustix::termios::Winsize;
 
 use super::events::{Keeper, Source, Workload, now_ns};
 use super::network::Ahead;
-use super::root::RootAhead;
 use crate::dirs::Dirs;
 use crate::record;
 
@@ -47,9 +46,10 @@ impl Keeper {
                 gamut_container::ahead::prepare();
             }
             Request::Plan(plan) => self.plan = Some(plan),
-            Request::Root { plan, attributes } => {
-                self.root = Some(RootAhead::make(plan, attributes));
-                self.mark("keeper: root made and mounted ahead");
+            Request::Root(plan) => {
+                let mounted = gamut_container::ahead::mount(&plan);
+                self.root = mounted.map(|mounted| (plan, mounted));
+                self.mark("keeper: root mounted ahead");
             }
             Request::Attach(attached) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
