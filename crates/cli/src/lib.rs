@@ -44,28 +44,22 @@ use std::process::ExitCode;
 
 use gamut_engine::client::Client;
 
-/// A keeper for the workload that the command line seems to ask for, started before anything else is
-/// done: it comes up, and makes a network namespace, while the arguments are read. One that is not
-/// wanted ends when its connection is dropped.
+/// The keeper that was begun before this program, for the workload that its command line seems to
+/// ask for: it comes up, and makes a network namespace, while the arguments are read. One that is
+/// not wanted ends when its connection is dropped.
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 fn keeper_ahead() -> Option<Client> {
-    let mut words = words().into_iter().skip(1);
-    // Behind the global flags and their values, or behind `container`; an OCI runtime has no keeper.
-    let first = words
-        .by_ref()
-        .take(8)
-        .find(|word| word == "run" || word == "oci");
-    let runs = first.is_some_and(|word| word == "run");
-    // Nothing is run for who asks what `run` does.
-    let asks = words.take(2).any(|word| word == "--help");
-    if !runs || asks {
-        return None;
-    }
-    let keeper = Client::spawn().ok()?;
+    let keeper = gamut_sys::early::keeper().map(Client::new)?;
     if !std::env::args_os().any(|word| names_a_network_that_is_there(&word)) {
         // One that is gone is noticed when it is to start the workload.
         let _ = keeper.prepare();
     }
     Some(keeper)
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+fn keeper_ahead() -> Option<Client> {
+    None
 }
 
 /// The command line. Called by the name of an OCI runtime, the program is one.

@@ -102,7 +102,9 @@ pub struct Executed {
 }
 
 impl Client {
-    fn new(socket: OwnedFd) -> Self {
+    /// Of a keeper at the other end of `socket`.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
         Client {
             socket,
             early: VecDeque::new(),

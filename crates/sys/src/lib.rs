@@ -4,6 +4,8 @@
 //! none, or where several calls must be made in one order to be safe.
 
 pub mod bpf;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+pub mod early;
 pub mod interface;
 pub mod mount;
 pub mod netlink;
@@ -13,3 +15,4 @@ pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+mod turn;

@@ -10,6 +10,7 @@ use rustix::mm::Advice;
 use rustix::process::Pid;
 
 use crate::mount::last_errno;
+use crate::turn::begin_elsewhere;
 
 /// Namespaces to create, `CLONE_NEW*` of clone(2).
 pub mod namespace {
@@ -86,6 +87,7 @@ pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<
         0 => Ok(Side::Child),
         pid => {
             let child = Pid::from_raw(pid as i32).ok_or(Errno::INVAL)?;
+            begin_elsewhere(child);
             // SAFETY: the kernel has just stored a descriptor of ours there (CLONE_PIDFD).
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Side::Parent { child, pidfd })
