@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gamut_container::oci::{Console, Create, Keyring, OciError, Runtime};
+use gamut_spec::Fault;
 
 use crate::error::Failure;
 
@@ -177,6 +178,15 @@ enum OciFailure {
     Argument(String),
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
+}
+
+impl OciFailure {
+    fn hint(&self) -> Option<String> {
+        match self {
+            OciFailure::Oci(error) => error.hint(),
+            OciFailure::Usage(_) | OciFailure::Argument(_) | OciFailure::Output(_) => None,
+        }
+    }
 }
 
 type Done = Result<ExitCode, OciFailure>;
