@@ -2,6 +2,8 @@
 
 use gamut_tests::Bundle;
 use gamut_tests::bundle::{ID, Receiver, fails};
+use gamut_tests::cgroup;
+use gamut_tests::skip::skipped;
 use serde_json::json;
 use std::fs;
 use std::os::fd::AsFd;
@@ -295,4 +297,56 @@ fn a_supervisor_gets_the_listener() {
     bundle.put("/linux/seccomp/listenerPath", json!("/nosuch"));
     fails(bundle.make("run", &[], ID), &["/nosuch"]);
     bundle.assert_nothing_left();
+}
+
+/// Runtime specification, "Cgroup ownership".
+#[test]
+fn a_group_that_may_be_written_is_the_users() {
+    let Some(bundle) = Bundle::new() else { return };
+    if !cgroup::unified() {
+        skipped("groups of cgroup version 1 are nobody's to give away");
+        return;
+    }
+    bundle.set(|config| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+    });
+    let mounted = |options: &[&str]| {
+        let options = json!(options);
+        bundle.set(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+            mounts.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup",
+                "source": "cgroup", "options": options}));
+        });
+    };
+    mounted(&["nosuid", "noexec", "nodev"]);
+    let said = bundle.inside(
+        "cd /sys/fs/cgroup; stat -c %u . cgroup.procs cgroup.subtree_control pids.max; \
+         mkdir own && echo $$ >own/cgroup.procs && cat /proc/self/cgroup; echo 5 >pids.max || echo no",
+    );
+    assert_eq!(said, "0\n0\n0\n65534\n0::/own\nno");
+    // Who has left the group, so as to share its controllers out, is joined where it went.
+    bundle.script(
+        "cd /sys/fs/cgroup; mkdir own && echo $$ >own/cgroup.procs && echo +pids >cgroup.subtree_control; \
+         trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done",
+    );
+    bundle.make("run", &["--detach"], ID).ok();
+    let pid = bundle.pid(ID);
+    gamut_tests::patience::until("it has left and shared its controllers out", || {
+        let group = cgroup::directory(pid, "pids");
+        let shared = fs::read_to_string(group.join("../cgroup.subtree_control"));
+        group.ends_with("own") && shared.is_ok_and(|names| names.contains("pids"))
+    });
+    assert_eq!(bundle.exec("cat /proc/self/cgroup"), "0::/own");
+    bundle.delete(ID);
+    bundle.put("/process/user", json!({"uid": 7, "gid": 7}));
+    let user = bundle.inside("cd /sys/fs/cgroup; stat -c %u . cgroup.procs");
+    assert_eq!(user, "7\n7");
+    mounted(&["nosuid", "noexec", "nodev", "ro"]);
+    let user = bundle.inside("cd /sys/fs/cgroup; stat -c %u . cgroup.procs");
+    assert_eq!(user, "65534\n65534");
 }

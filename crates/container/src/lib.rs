@@ -15,6 +15,7 @@ pub mod oci;
 mod probe;
 pub mod rlimits;
 pub mod seccomp;
+mod systemd;
 
 pub use cell::Container;
 pub use gamut_plan::caps;

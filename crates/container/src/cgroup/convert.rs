@@ -8,7 +8,7 @@ use super::error::CgroupError;
 /// (<https://github.com/opencontainers/cgroups/pull/20>): the power of ten of a quadratic in
 /// log2(shares) that meets minimum, usual value and maximum. The linear one it replaced made 39
 /// of 1024, so that every container had a third of the weight of a process beside it.
-pub(super) fn cpu_weight(shares: u64) -> u64 {
+pub(crate) fn cpu_weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }
@@ -22,20 +22,20 @@ pub(super) fn cpu_weight(shares: u64) -> u64 {
 
 /// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000), linear as in runc and crun
 /// (`ConvertBlkIOToIOWeightValue`). `io.bfq.weight` takes the v1 number unchanged.
-pub(super) fn io_weight(weight: u16) -> u64 {
+pub(crate) fn io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
 /// What a limit in bytes, pages or tasks says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     Unlimited,
     At(u64),
 }
 
 impl Bound {
     /// OCI: -1 is unlimited; 0 and nothing at all leave the limit as it is (`None`).
-    pub(super) fn from_oci(
+    pub(crate) fn from_oci(
         limit: &'static str,
         value: Option<i64>,
     ) -> Result<Option<Self>, CgroupError> {
@@ -70,7 +70,7 @@ impl Bound {
 
 /// v2's `memory.swap.max`, which counts swap alone, from OCI's sum of memory and swap.
 /// `memory` is the limit of memory that holds or will hold.
-pub(super) fn swap_alone(total: Bound, memory: Bound) -> Result<Bound, CgroupError> {
+pub(crate) fn swap_alone(total: Bound, memory: Bound) -> Result<Bound, CgroupError> {
     match (total, memory) {
         (Bound::Unlimited, _) => Ok(Bound::Unlimited),
         // No sum can be taken; runc and crun use the number as it is.

@@ -85,6 +85,39 @@ impl Hierarchies {
         Ok(found)
     }
 
+    /// Which version the controllers of limits are of.
+    #[must_use]
+    pub fn limits_version(&self) -> Version {
+        match self.mode {
+            Mode::V2 => Version::V2,
+            Mode::V1 | Mode::Hybrid => Version::V1,
+        }
+    }
+
+    /// The same for groups that somebody else places: paths are those of the whole hierarchies.
+    #[must_use]
+    pub fn from_the_top(mut self) -> Self {
+        for hierarchy in &mut self.mounted {
+            hierarchy.base.clear();
+        }
+        self
+    }
+
+    /// Forgets v2's controllers that the group `path` was not given: who may not enable them has to
+    /// do without. A group that is not there changes nothing.
+    #[must_use]
+    pub fn as_given_to(mut self, path: &str) -> Self {
+        for hierarchy in &mut self.mounted {
+            let file = format!("{}/cgroup.controllers", hierarchy.absolute(path));
+            if hierarchy.version == Version::V2
+                && let Ok(names) = read_file(&file)
+            {
+                hierarchy.controllers = ControllerSet::from_v2_names(&names);
+            }
+        }
+        self
+    }
+
     /// A host whose only hierarchy is version 2, mounted (or imitated) at `mount_point`, with
     /// these controllers.
     pub fn unified_at(mount_point: &str, controllers: ControllerSet) -> Self {

@@ -59,6 +59,34 @@ impl Cgroup {
         Ok(group)
     }
 
+    /// Takes the group `path` over, which somebody else has made with the process `first` in it.
+    /// Where they left a hierarchy out that `needs` asks for, the group is made; on v2 `first` is
+    /// moved there, on v1 that is left to [`Self::attach_files`].
+    ///
+    /// # Errors
+    /// As [`Self::create`]; what was made stays, for [`Self::remove`].
+    pub fn adopt(
+        hierarchies: &Hierarchies,
+        path: &str,
+        needs: &Needs,
+        first: Pid,
+    ) -> Result<Self, CgroupError> {
+        let group = Self::closed(hierarchies, path)?;
+        for index in needs.places(hierarchies) {
+            let version = hierarchies.mounted[index].version;
+            match (group.existing(index)?, version) {
+                (Some(_), Version::V1) => {}
+                (Some(_), Version::V2) => group.enable(index, needs.on(version))?,
+                (None, Version::V1) => drop(group.make(index, needs.on(version))?),
+                (None, Version::V2) => {
+                    let dir = group.make(index, needs.on(version))?;
+                    attach_to(dir, first.as_raw_nonzero().get())?;
+                }
+            }
+        }
+        Ok(group)
+    }
+
     /// Opens the group `path`, wherever it exists.
     ///
     /// # Errors

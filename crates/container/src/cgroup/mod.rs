@@ -17,6 +17,7 @@ mod controller;
 mod convert;
 mod cpu;
 mod cpuset;
+mod delegate;
 pub mod device_policy;
 mod device_program;
 mod devices;
@@ -36,6 +37,8 @@ mod stats;
 mod tree;
 mod unified;
 mod write;
+
+pub(crate) use convert::{Bound, cpu_weight, io_weight, swap_alone};
 
 pub use controller::{Controller, ControllerSet};
 pub use discover::{Hierarchies, Hierarchy, Mode, Version};

@@ -40,7 +40,8 @@ impl Cgroup {
         if let Some(dir) = self.v2_dir()? {
             // cgroup.kill is new in Linux 5.14.
             match dir.try_write("cgroup.kill", b"1") {
-                Ok(()) | Err(Errno::NOENT) => {}
+                // Or somebody else has removed the group.
+                Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
                 Err(_) => dir.write("cgroup.kill", "1")?,
             }
         }

@@ -8,15 +8,20 @@ use rustix::io::Errno;
 use super::dir::{child_names, open_directory};
 
 /// Calls `enter` with each group below `top` (`top` itself left out) before its children, and
-/// `leave` with its parent and name after them. A group that vanishes meanwhile is passed over.
+/// `leave` with its parent and name after them. A group that vanishes meanwhile is passed over, `top`
+/// among them.
 pub(super) fn walk<Fd: AsFd>(
     top: Fd,
     mut enter: impl FnMut(&OwnedFd) -> Result<(), Errno>,
     mut leave: impl FnMut(&OwnedFd, &str) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let mut current = open_directory(top, ".")?;
+    let children = match child_names(current.as_fd()) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
+        names => names?,
+    };
     // Per level: the name by which it was entered, and the children still to visit.
-    let mut levels = vec![(String::new(), child_names(current.as_fd())?)];
+    let mut levels = vec![(String::new(), children)];
     while let Some((_, rest)) = levels.last_mut() {
         if let Some(name) = rest.pop() {
             match open_directory(&current, &name) {

@@ -32,10 +32,10 @@ pub(crate) fn view(
     hierarchies: &Hierarchies,
 ) -> Result<View, StartError> {
     let options = mount.options().as_deref().unwrap_or_default();
-    let readonly = if options.iter().any(|o| o == "rw") {
-        0
-    } else {
+    let readonly = if options.iter().any(|o| o == "ro") {
         attr::RDONLY
+    } else {
+        0
     };
     let attributes = readonly | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let path = cgroup_path(plan);

@@ -42,6 +42,7 @@ pub(crate) fn exec(
         namespaces: joined(target.plan),
         root: None,
         cgroup: Some(target.cgroup),
+        beside: Some(target.init.pid),
         limits: &limits::of(target.plan),
         listener: &|_, _| (),
     };
@@ -61,6 +62,9 @@ pub(crate) struct Joining<'a> {
     /// A directory to have as root, if not the root of the mount namespace.
     pub(crate) root: Option<OwnedFd>,
     pub(crate) cgroup: Option<&'a Cgroup>,
+    /// Whose group below that one to be in where it takes no process, because controllers are shared
+    /// out below it: a workload that manages its own groups has left it.
+    pub(crate) beside: Option<Pid>,
     pub(crate) limits: &'a limits::ProcessLimits,
     /// Takes the listener of the program's filter, if that has one.
     pub(crate) listener: &'a dyn Fn(Pid, OwnedFd),
@@ -96,9 +100,23 @@ pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, 
     .map_err(|e| step_failed("open the pid namespace", e))?;
     process::join(joining.init, namespace::PID)
         .map_err(|e| step_failed("join the container's pid namespace", e))?;
-    let into = joining.cgroup.and_then(Cgroup::clone_into);
-    // SAFETY: the keeper has one thread, and so has an OCI runtime; see `super::start`.
-    let side = unsafe { process::clone3(0, into) };
+    let mut lower = None;
+    let side = loop {
+        let group = lower.as_ref().or(joining.cgroup);
+        let into = group.and_then(Cgroup::clone_into);
+        // SAFETY: the keeper has one thread, and so has an OCI runtime; see `super::start`.
+        let side = unsafe { process::clone3(0, into) };
+        match (&side, joining.cgroup, joining.beside) {
+            (Err(Errno::BUSY), Some(cgroup), Some(first)) if lower.is_none() => {
+                let found = cgroup.below_of(first);
+                lower = found.map_err(|e| crate::group::cgroup_failed(&e))?;
+                if lower.is_none() {
+                    break side;
+                }
+            }
+            _ => break side,
+        }
+    };
     if let Ok(Side::Child) = side {
         drop(ours);
         let failure = match run(joining, &cgroups, program, theirs.as_fd()) {

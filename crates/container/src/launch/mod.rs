@@ -168,7 +168,7 @@ fn accompany(
         }
         connect.mark("keeper: network connected", now_ns());
     }
-    let cgroup = group.make()?;
+    let cgroup = group.make(pid)?;
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
     let hooks = prepared.child.alone.as_ref().is_some_and(|a| a.hooks);
     if hooks {

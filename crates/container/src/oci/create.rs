@@ -19,13 +19,14 @@ use super::hooks::{self, Place, Stage};
 use super::record::{self, Record, Status};
 use super::{Runtime, start};
 use crate::cgroup::{Cgroup, Hierarchies};
-use crate::group::{Group, Stale};
+use crate::group::{Group, Scope, Stale};
 use crate::launch::alone::Alone;
 use crate::launch::child::PRIVATE;
 use crate::launch::prepare::{self, c_string, step_failed};
 use crate::launch::program::Life;
 use crate::launch::{self, Started, exec, terminal};
 use crate::limits;
+use crate::systemd::{self, Bus, Systemd, Unit};
 
 /// How a container is to be made.
 #[derive(Debug, Clone)]
@@ -38,6 +39,16 @@ pub struct Create {
     /// How many descriptors from 3 on the program inherits.
     pub preserved_fds: u32,
     pub keyring: Keyring,
+    pub cgroups: CgroupDriver,
+}
+
+/// Who makes a container's control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupDriver {
+    /// We do, as directories.
+    Cgroupfs,
+    /// systemd does, as a transient scope.
+    Systemd,
 }
 
 /// Whether the container has a session keyring of its own.
@@ -83,8 +94,16 @@ impl Runtime {
             &options.console,
             bundle.spec.process().as_ref().and_then(|p| p.terminal()),
         )?;
+        let mut hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        let (cgroup, scope) = match options.cgroups {
+            CgroupDriver::Cgroupfs => (cgroup_path(id, &bundle), None),
+            CgroupDriver::Systemd => {
+                hierarchies = hierarchies.from_the_top();
+                let (path, scope) = scope(id, &bundle)?;
+                (path, Some(scope))
+            }
+        };
         let directory = Claimed::new(self, id)?;
-        let cgroup = cgroup_path(id, &bundle);
         let mut record = Record {
             id: id.to_owned(),
             bundle: bundle.directory.clone(),
@@ -92,8 +111,11 @@ impl Runtime {
             pid_began_ticks: 0,
             created_ns: now_ns(),
             cgroup: cgroup.clone(),
+            scope: scope.as_ref().map(|scope| scope.unit.clone()),
             spec: bundle.spec.clone(),
         };
+        // Before there is a record by which a group of others could be taken for the container's.
+        check_group(&hierarchies, &cgroup)?;
         record::write(&directory.path, &record)?;
         let plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
         if plan.spec.process().is_none() {
@@ -102,9 +124,7 @@ impl Runtime {
                 reason: "it has no process, which `start` would need".into(),
             });
         }
-        let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
-        check_group(&hierarchies, &cgroup)?;
-        let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty);
+        let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty).in_scope(scope);
         let mut made = Making {
             record: &mut record,
             directory: &directory.path,
@@ -185,6 +205,26 @@ fn cgroup_path(id: &str, bundle: &Bundle) -> String {
         Some(path) if !path.is_empty() => format!("gamut-oci/{}", path.trim_matches('/')),
         _ => format!("gamut-oci/{id}"),
     }
+}
+
+/// The scope that systemd is to make, and the group that it will be.
+fn scope(id: &str, bundle: &Bundle) -> Result<(String, Scope), OciError> {
+    let linux = bundle.spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_ref());
+    let path = path.map(|path| path.to_string_lossy());
+    let unit = Unit::from_path(path.as_deref(), id, Bus::of_caller())?;
+    let properties = systemd::annotated(bundle.spec.annotations().as_ref())?;
+    let mut systemd = Systemd::open(unit.bus)?;
+    let above = match unit.bus {
+        Bus::System => String::new(),
+        Bus::User => systemd.control_group()?,
+    };
+    let scope = Scope {
+        unit,
+        systemd,
+        properties,
+    };
+    Ok((scope.unit.group(&above)?, scope))
 }
 
 /// A group that is there already must be nobody's: what is in it would die with the container.

@@ -54,20 +54,28 @@ impl Known {
                 return Err(OciError::NotStopped { id, status });
             }
         }
-        match self.cgroup() {
-            Ok(cgroup) => {
-                cgroup.kill_all().map_err(OciError::Cgroup)?;
-                cgroup.remove().map_err(OciError::Cgroup)?;
-            }
-            Err(OciError::Cgroup(CgroupError::NotFound { .. } | CgroupError::NotMounted)) => {}
+        let mut told = Vec::new();
+        let cgroup = match self.cgroup() {
+            Ok(cgroup) => Some(cgroup),
+            Err(OciError::Cgroup(CgroupError::NotFound { .. } | CgroupError::NotMounted)) => None,
             Err(error) => return Err(error),
+        };
+        if let Some(cgroup) = &cgroup {
+            cgroup.kill_all().map_err(OciError::Cgroup)?;
+        }
+        if let Some(unit) = &self.record.scope {
+            // A scope without processes ends by itself: a systemd that is out of reach is no reason
+            // to keep the container.
+            told.extend(unit.stop().err().map(|error| error.to_string()));
+        }
+        if let Some(cgroup) = &cgroup {
+            cgroup.remove().map_err(OciError::Cgroup)?;
         }
         std::fs::remove_dir_all(&self.directory)
             .map_err(|error| OciError::io("remove", &self.directory, error))?;
         let stage = Stage::Poststop;
         let state = self.record.state(Status::Stopped);
         let state = serde_json::to_vec(&state).unwrap_or_default();
-        let mut told = Vec::new();
         for hook in stage.of(self.record.spec.hooks().as_ref()) {
             let run = hooks::run(stage, std::slice::from_ref(hook), &Place::Host, &state);
             told.extend(run.err().map(|error| error.to_string()));

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::record::Status;
 use crate::cgroup::CgroupError;
+use crate::systemd::SystemdError;
 
 #[derive(Debug, Error)]
 pub enum OciError {
@@ -55,6 +56,8 @@ pub enum OciError {
     #[error(transparent)]
     Cgroup(CgroupError),
     #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    #[error(transparent)]
     Start(#[from] StartError),
 }
 
@@ -86,6 +89,7 @@ impl Fault for OciError {
             OciError::NeedsRoot => Kind::Denied,
             OciError::Io { .. } | OciError::Hook { .. } => Kind::Unavailable,
             OciError::Cgroup(error) => error.kind(),
+            OciError::Systemd(error) => error.kind(),
             OciError::Start(error) => error.kind(),
         }
     }
@@ -93,6 +97,7 @@ impl Fault for OciError {
     fn hint(&self) -> Option<String> {
         match self {
             OciError::Cgroup(error) => error.hint(),
+            OciError::Systemd(error) => error.hint(),
             OciError::Start(error) => error.hint(),
             OciError::NotStopped { .. } => Some("kill it first, or use `--force`".into()),
             _ => None,

@@ -11,7 +11,7 @@ use super::create::{Console, check_console, own_streams, send, write_pid_file};
 use super::error::OciError;
 use super::record::Status;
 use super::{Known, Runtime, bundle, supervisor};
-use crate::cgroup::{Cgroup, Hierarchies};
+use crate::cgroup::Cgroup;
 use crate::launch::exec::{self, JoinError, Joining};
 use crate::launch::prepare::{self, step_failed};
 use crate::launch::program::Life;
@@ -102,6 +102,7 @@ impl Runtime {
             namespaces: exec::joined(&plan),
             root: None,
             cgroup: Some(&cgroup),
+            beside: Some(init.pid),
             limits: &wanted,
             listener: &|pid, listener| {
                 let mut asking = record.clone();
@@ -142,8 +143,7 @@ impl Runtime {
             Some(below) if !below.is_empty() => format!("{}/{below}", known.record.cgroup),
             _ => return known.cgroup(),
         };
-        let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
-        Cgroup::open(&hierarchies, &path).map_err(OciError::Cgroup)
+        known.cgroup_at(&path)
     }
 }
 

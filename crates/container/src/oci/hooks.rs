@@ -103,6 +103,7 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
                 namespaces: 0,
                 root: None,
                 cgroup: None,
+                beside: None,
                 limits: &ProcessLimits::default(),
                 listener: &|_, _| (),
             }
@@ -112,6 +113,7 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
             namespaces: *namespaces,
             root: Some(root_of(init).map_err(|e| said(&e))?),
             cgroup: None,
+            beside: None,
             limits: &ProcessLimits::default(),
             listener: &|_, _| (),
         },

@@ -16,6 +16,7 @@ mod proc_mount;
 mod record;
 mod start;
 mod supervisor;
+mod update;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,9 @@ use rustix::process::PidfdFlags;
 
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::launch::Started;
+use crate::systemd::Bus;
 
-pub use create::{Console, Create, Created, Keyring};
+pub use create::{CgroupDriver, Console, Create, Created, Keyring};
 pub use delete::Force;
 pub use error::OciError;
 pub use exec::{Exec, Executed, Paused, read_process};
@@ -114,8 +116,19 @@ impl Known {
     /// # Errors
     /// One that is gone.
     pub fn cgroup(&self) -> Result<Cgroup, OciError> {
-        let hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
-        Cgroup::open(&hierarchies, &self.record.cgroup).map_err(OciError::Cgroup)
+        self.cgroup_at(&self.record.cgroup)
+    }
+
+    /// A group of the hierarchies that its own is in.
+    fn cgroup_at(&self, path: &str) -> Result<Cgroup, OciError> {
+        let mut hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        if let Some(unit) = &self.record.scope {
+            hierarchies = hierarchies.from_the_top();
+            if unit.bus == Bus::User {
+                hierarchies = hierarchies.as_given_to(&self.record.cgroup);
+            }
+        }
+        Cgroup::open(&hierarchies, path).map_err(OciError::Cgroup)
     }
 
     /// Its first process, which must be there.

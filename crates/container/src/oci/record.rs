@@ -10,6 +10,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::error::OciError;
+use crate::systemd::Unit;
 
 const FILE: &str = "state.json";
 
@@ -27,6 +28,9 @@ pub struct Record {
     pub created_ns: u64,
     /// Its control group, relative to each hierarchy.
     pub cgroup: String,
+    /// The scope that this group is, where systemd makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Unit>,
     /// The bundle's configuration when the container was made.
     pub spec: Spec,
 }

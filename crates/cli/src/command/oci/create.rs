@@ -16,7 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
-    let options = args.bundle.options(Console::None);
+    let options = args.bundle.options(Console::None, context);
     let created = context.runtime.create(&args.id, &options)?;
     context
         .log

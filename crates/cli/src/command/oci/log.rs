@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::OciFailure;
+
 /// Whether what is done is told step by step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Debug {
@@ -35,13 +37,19 @@ impl Log {
         }
     }
 
-    /// Says an error, and gives the status of a failed command.
-    pub(super) fn fail(&self, error: &dyn std::fmt::Display) -> ExitCode {
-        let text = error.to_string();
+    /// Says an error and the remedy, if there is one, and gives the status of a failed command. The
+    /// log gets one line: Podman reads it as one document.
+    pub(super) fn fail(&self, failure: &OciFailure) -> ExitCode {
+        let text = failure.to_string();
+        let hint = failure.hint();
         if self.file.is_some() {
-            self.line("error", &text);
+            let hint = hint.as_ref().map(|hint| format!(" ({hint})"));
+            self.line("error", &format!("{text}{}", hint.unwrap_or_default()));
         }
         let _ = writeln!(std::io::stderr(), "{text}");
+        if let Some(hint) = hint {
+            let _ = writeln!(std::io::stderr(), "hint: {hint}");
+        }
         ExitCode::FAILURE
     }
 

@@ -24,7 +24,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gamut_container::oci::{Console, Create, Keyring, OciError, Runtime};
+use gamut_container::oci::{CgroupDriver, Console, Create, Keyring, OciError, Runtime};
+use gamut_spec::Fault;
 
 use crate::error::Failure;
 
@@ -59,7 +60,7 @@ pub struct Args {
     #[arg(long = "debug", id = "oci-debug")]
     debug: bool,
 
-    /// Have control groups made by systemd
+    /// Have control groups made by systemd: cgroupsPath is slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
 
@@ -127,15 +128,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let Some(command) = args.command else {
         return Ok(log.fail(&OciFailure::Usage("no command is given")));
     };
-    if args.systemd_cgroup {
-        return Ok(log.fail(&OciFailure::Usage(
-            "--systemd-cgroup is not supported yet: use the cgroupfs driver",
-        )));
-    }
     let runtime = Runtime::new(&args.root);
     let context = Context {
         runtime: &runtime,
         log: &log,
+        cgroups: if args.systemd_cgroup {
+            CgroupDriver::Systemd
+        } else {
+            CgroupDriver::Cgroupfs
+        },
     };
     log.debug(&format!("containers are in {}", args.root.display()));
     let done = match command {
@@ -164,6 +165,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 struct Context<'a> {
     runtime: &'a Runtime,
     log: &'a log::Log,
+    /// For a container that is made; another's is in its record.
+    cgroups: CgroupDriver,
 }
 
 /// Why a command failed.
@@ -177,6 +180,15 @@ enum OciFailure {
     Argument(String),
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
+}
+
+impl OciFailure {
+    fn hint(&self) -> Option<String> {
+        match self {
+            OciFailure::Oci(error) => error.hint(),
+            OciFailure::Usage(_) | OciFailure::Argument(_) | OciFailure::Output(_) => None,
+        }
+    }
 }
 
 type Done = Result<ExitCode, OciFailure>;
@@ -216,7 +228,7 @@ struct BundleArgs {
 }
 
 impl BundleArgs {
-    fn options(&self, without_socket: Console) -> Create {
+    fn options(&self, without_socket: Console, context: &Context<'_>) -> Create {
         Create {
             bundle: self.bundle.clone(),
             console: console(self.console_socket.as_deref(), without_socket),
@@ -228,6 +240,7 @@ impl BundleArgs {
             } else {
                 Keyring::New
             },
+            cgroups: context.cgroups,
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
     } else {
         Console::Caller
     };
-    let options = args.bundle.options(without_socket);
+    let options = args.bundle.options(without_socket, context);
     let mut created = context.runtime.create(&args.id, &options)?;
     context
         .log

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use gamut_container::oci::{OciError, Status};
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
@@ -78,21 +77,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context<'_>) -> Done {
     let container = context.runtime.container(&args.id)?;
-    if container.status() == Status::Stopped {
-        return Err(OciError::NotRunning(args.id.clone()).into());
-    }
     let resources = match &args.resources {
         Some(path) => read(path)?,
         None => args.json()?,
     };
     let limits: LinuxResources = serde_json::from_value(resources)
         .map_err(|error| OciFailure::Argument(format!("the limits: {error}")))?;
-    let warnings = container
-        .cgroup()?
-        .apply(&limits)
-        .map_err(OciError::Cgroup)?;
-    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    context.log.warn(&warnings);
+    context.log.warn(&container.update(&limits)?);
     SUCCESS
 }
 
