@@ -6,13 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gamut_plan::cell::StartError;
-use gamut_sys::mount::Reach;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use super::child::{attach, mount_target};
-use super::mounts::{self, Op, c_string, clone_host_tree};
+use super::mounts::{self, Op, Place, c_string};
+use super::bind::{Locks, clone_host};
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -146,8 +146,14 @@ pub(super) fn fill(
 /// anywhere yet. `None`: whoever starts the container makes it, and says what is wrong.
 pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
     // There is no root yet, and none is asked for.
+    const NOWHERE: Place<'_> = Place {
+        root: rustix::fs::CWD,
+        maps: None,
+        locks: Locks::Kernels,
+        inside: None,
+    };
     let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) = (
-        mounts::prepare(mount, rustix::fs::CWD, None),
+        mounts::prepare(mount, NOWHERE),
         devices(&[], Nodes::Make),
     ) else {
         return None;
@@ -165,7 +171,7 @@ pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
 fn host_node(how: Nodes, path: &Path) -> Result<Option<OwnedFd>, StartError> {
     match how {
         Nodes::Make => Ok(None),
-        Nodes::Bind => match clone_host_tree(path, Reach::One, 0, 0, None) {
+        Nodes::Bind => match clone_host(path, 0) {
             Ok((tree, _)) => Ok(Some(tree)),
             Err(errno) => Err(StartError::Step {
                 step: format!("bind the host's {}", path.display()),

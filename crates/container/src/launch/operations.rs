@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::{Groups, LaunchPlan, Terminal};
-use gamut_sys::mount::Reach;
+use oci_spec::runtime::Mount;
 
+use super::bind::{Locks, clone_host};
 use super::devices::{self, Nodes};
-use super::mounts::{self, Op};
+use super::mounts::{self, Op, Place};
 use super::prepare::{errno_of, step_failed};
 use super::target::Kind;
 use super::{files, idmap};
@@ -30,7 +31,7 @@ impl Later {
     pub(crate) fn make(&self) -> Result<OwnedFd, StartError> {
         match self {
             Later::Group { path, attributes } => {
-                mounts::clone_host_tree(path, Reach::One, *attributes, 0, None)
+                clone_host(path, *attributes)
                     .map(|(tree, _)| tree)
                     .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e))
             }
@@ -82,7 +83,14 @@ pub(crate) fn of(
     let mut operations = Operations::default();
     let mut below_cgroups = None;
     let mut readonly_dev = false;
-    for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
+    let locks = if userns {
+        Locks::Assumed
+    } else {
+        Locks::Kernels
+    };
+    let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
+    for (index, mount) in mounts.iter().enumerate() {
+        let earlier = &mounts[..index];
         let destination = mount.destination().as_path();
         let late = below_cgroups.is_some_and(|above| destination.starts_with(above));
         let ops = if late {
@@ -132,7 +140,16 @@ pub(crate) fn of(
                 operations.devpts = Some(made);
             }
             _ => {
-                let mut op = mounts::prepare(mount, root, maps)?;
+                let inside = own_source(plan, mount, earlier);
+                let mut op = mounts::prepare(
+                    mount,
+                    Place {
+                        root,
+                        maps,
+                        locks,
+                        inside,
+                    },
+                )?;
                 if let (true, Op::New(new)) = (is_dev, &mut op) {
                     readonly_dev |= new.writable();
                 }
@@ -163,6 +180,22 @@ pub(crate) fn of(
         }
     }
     Ok(operations)
+}
+
+/// Where the source of a bind is in the container's root, if one of the `earlier` mounts is there or
+/// above it. Without one it is what it is on the host.
+fn own_source<'a>(plan: &LaunchPlan, mount: &'a Mount, earlier: &[Mount]) -> Option<&'a Path> {
+    let root = plan.spec.root().as_ref()?.path();
+    if !root.is_absolute() {
+        return None;
+    }
+    let source = mount.source().as_ref()?.strip_prefix(root).ok()?;
+    let covers = |above: &Mount| {
+        let above = above.destination();
+        let above = above.strip_prefix("/").unwrap_or(above);
+        source.starts_with(above)
+    };
+    earlier.iter().any(covers).then_some(source)
 }
 
 impl Operations {

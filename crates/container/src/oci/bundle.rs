@@ -127,10 +127,20 @@ fn ease_linux(json: &mut Value) {
     }
 }
 
-/// Relative sources of binds are the bundle's ("Mounts"), and the default devices may be used
-/// whatever the rules say before ("Default Devices"; runc and crun append them).
+/// The root and relative sources of binds are the bundle's ("Root", "Mounts"), and the default devices
+/// may be used whatever the rules say before ("Default Devices"; runc and crun append them).
 fn settled(mut spec: Spec, directory: &Path) -> Spec {
+    let root = spec.root().as_ref().map(|root| directory.join(root.path()));
+    if let (Some(root), Some(own)) = (&root, spec.root_mut()) {
+        own.set_path(root.clone());
+    }
     for mount in spec.mounts_mut().iter_mut().flatten() {
+        // A destination by its place on the host is one in the root, as with runc.
+        let below = root.as_deref().filter(|root| *root != Path::new("/"));
+        let below = below.and_then(|root| mount.destination().strip_prefix(root).ok());
+        if let Some(destination) = below.map(|below| Path::new("/").join(below)) {
+            mount.set_destination(destination);
+        }
         let options = mount.options().as_deref().unwrap_or_default();
         let binds = mount.typ().as_deref() == Some("bind")
             || options

@@ -19,10 +19,13 @@ pub(super) fn run() -> Done {
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
         ],
         "mountOptions": [
-            "async", "bind", "defaults", "dev", "exec", "idmap", "noatime", "nodev",
-            "nodiratime", "noexec", "nosuid", "nosymfollow", "private", "rbind", "relatime", "ridmap", "ro",
-            "rprivate", "rro", "rshared", "rslave", "runbindable", "rw", "shared", "slave",
-            "strictatime", "suid", "tmpcopyup", "unbindable",
+            "async", "atime", "bind", "defaults", "dev", "diratime", "exec", "idmap", "noatime",
+            "nodev", "nodiratime", "noexec", "norelatime", "nostrictatime", "nosuid", "nosymfollow",
+            "private", "ratime", "rbind", "rdev", "rdiratime", "relatime", "rexec", "ridmap",
+            "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime",
+            "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared",
+            "rslave", "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "slave",
+            "strictatime", "suid", "symfollow", "tmpcopyup", "unbindable",
         ],
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
