@@ -138,7 +138,7 @@ impl Child {
             make_readonly(root, path).at_index(Step::ReadOnlyPath, index)?;
         }
         self.mark(keeper, Phase::Masked);
-        if self.alone.as_ref().is_some_and(|alone| alone.hooks) {
+        if self.has_hooks() {
             if given.is_none() {
                 *given = Some(Given::receive(keeper)?);
             }
@@ -163,11 +163,24 @@ impl Child {
         }
     }
 
+    /// Whether hooks run when the mounts are made.
+    pub(super) fn has_hooks(&self) -> bool {
+        self.alone.as_ref().is_some_and(|alone| alone.hooks.is_some())
+    }
+
     /// Puts the root over the host's, in this mount namespace only: the one place that every user
-    /// namespace may reach. From here on its descriptor is the way to it.
+    /// namespace may reach. From here on its descriptor is the way to it. Hooks look for it at its
+    /// place on the host, and are given it there if that can be reached.
     fn attach_root(&self) -> Result<BorrowedFd<'_>, Failure> {
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(&self.root, c"", CWD, c"/", flags).at(Step::AttachRoot)?;
+        let attach = |path: &CStr| {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(&self.root, c"", CWD, path, flags)
+        };
+        let place = self.alone.as_ref().and_then(|alone| alone.hooks.as_deref());
+        match place.map(attach) {
+            Some(Ok(())) => {}
+            _ => attach(c"/").at(Step::AttachRoot)?,
+        }
         Ok(self.root.as_fd())
     }
 

@@ -171,7 +171,7 @@ fn accompany(
     }
     let cgroup = group.make()?;
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
-    let hooks = prepared.child.alone.as_ref().is_some_and(|a| a.hooks);
+    let hooks = prepared.child.has_hooks();
     if hooks {
         // They find the process in its groups.
         cgroup.attach(pid).map_err(|e| cgroup_failed(&e))?;

@@ -1,6 +1,7 @@
 //! `create`: everything of a container but the word to run its program.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -257,7 +258,8 @@ impl Making<'_> {
         hierarchies: &Hierarchies,
         group: &mut Group<'_>,
     ) -> Result<Made, OciError> {
-        let root = open_root(&self.record.rootfs())?;
+        let rootfs = self.record.rootfs();
+        let root = open_root(&rootfs)?;
         let mut prepared = prepare::prepare(plan, own_streams(), root, hierarchies, None)?;
         if plan.streams.terminal != Terminal::None && prepared.terminal.is_none() {
             return Err(OciError::Console(
@@ -277,7 +279,10 @@ impl Making<'_> {
         .any(|stage| !stage.of(listed.as_ref()).is_empty());
         prepared.child.alone = Some(Alone {
             start: listen(self.directory)?,
-            hooks: has_hooks,
+            hooks: match has_hooks {
+                true => Some(c_string(rootfs.as_os_str().as_bytes())?),
+                false => None,
+            },
             loopback: prepared.namespaces & namespace::NET != 0,
             keyring: match options.keyring {
                 Keyring::New => Some(c_string(format!("_ses.{}", self.record.id))?),
@@ -394,25 +399,31 @@ impl Connect for CreateHooks<'_> {
 
 impl CreateHooks<'_> {
     fn run(&mut self, pid: i32) -> Result<(), OciError> {
-        let state = self.record.state(Status::Creating);
-        let state = serde_json::to_vec(&state).unwrap_or_default();
-        let listed = self.record.spec.hooks().as_ref();
+        let record = &*self.record;
+        let mut state = record.state(Status::Creating);
+        let listed = record.spec.hooks().as_ref();
+        let host = Place::Host {
+            directory: Some(&record.bundle),
+        };
         for stage in [Stage::Prestart, Stage::CreateRuntime] {
-            hooks::run(stage, stage.of(listed), &Place::Host, &state)?;
+            hooks::run(stage, stage.of(listed), &host, &state)?;
         }
         let stage = Stage::CreateContainer;
         if stage.of(listed).is_empty() {
             return Ok(());
         }
+        state.pid = record::pid_inside(pid);
         let failed = |errno| step_failed("open the container's process", errno);
         let pid =
             rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(rustix::io::Errno::SRCH))?;
         let flags = rustix::process::PidfdFlags::empty();
         let pidfd = rustix::process::pidfd_open(pid, flags).map_err(failed)?;
         let init = Started { pid, pidfd };
-        let inside = Place::Container {
+        let rootfs = record.rootfs();
+        let inside = Place::Creation {
             init: &init,
             namespaces: self.namespaces,
+            directory: &rootfs,
         };
         hooks::run(stage, stage.of(listed), &inside, &state)
     }
