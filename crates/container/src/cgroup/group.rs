@@ -250,6 +250,18 @@ impl Cgroup {
         Ok(Dir::open_existing(path)?.map(|dir| slot.dir.get_or_init(|| dir)))
     }
 
+    /// Has the group `below` in the place of this one, in one hierarchy that has this one.
+    pub(super) fn descend(&mut self, index: usize, below: &str) -> Result<(), CgroupError> {
+        if self.existing(index)?.is_none() {
+            return Ok(());
+        }
+        let path = format!("{}/{below}", self.path);
+        let found = Dir::open_existing(self.hierarchies.mounted[index].absolute(&path))?;
+        let dir = found.ok_or(CgroupError::NotFound { path })?;
+        self.slots[index].dir = OnceLock::from(dir);
+        Ok(())
+    }
+
     fn make(&self, index: usize, needs: ControllerSet) -> Result<&Dir, CgroupError> {
         let hierarchy = &self.hierarchies.mounted[index];
         let slot = &self.slots[index];
@@ -395,7 +407,7 @@ fn enable_in(dir: &Dir, wanted: ControllerSet) -> Result<(), CgroupError> {
 }
 
 /// A relative path of plain names.
-fn check_path(path: &str) -> Result<(), CgroupError> {
+pub(super) fn check_path(path: &str) -> Result<(), CgroupError> {
     let problem = if path.is_empty() {
         "it is empty"
     } else if path.starts_with('/') {

@@ -11,6 +11,7 @@
 //! out. Every file is reached from the descriptor of an open group ([`dir`]), so a directory with
 //! made-up files serves as a v2 host in tests.
 
+mod below;
 mod block;
 mod cause;
 mod controller;
@@ -37,6 +38,7 @@ mod tree;
 mod unified;
 mod write;
 
+pub use below::Below;
 pub use controller::{Controller, ControllerSet};
 pub use discover::{Hierarchies, Hierarchy, Mode, Version};
 pub use error::{Cause, CgroupError, Warning};

@@ -331,6 +331,11 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
         (Step::MountTarget, Errno::LOOP) => {
             "it must be mounted on ordinary directory, and a link is there".to_owned()
         }
+        // sched_setattr(2); the words are runc's.
+        (Step::Scheduler, Errno::PERM) if has_cpuset(plan) => format!(
+            "{} (process scheduler can't be used together with AllowedCPUs)",
+            std::io::Error::from(errno)
+        ),
         _ => std::io::Error::from(errno).to_string(),
     };
     let at = usize::from(index);
@@ -359,7 +364,7 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
                 .remove(0),
             reason: "is a directory".into(),
         },
-        Step::Exec | Step::WorkingDirectory => {
+        Step::Exec | Step::Interpreter | Step::WorkingDirectory => {
             let args = prepare::process(plan)
                 .ok()
                 .and_then(|p| p.args().clone())
@@ -373,6 +378,13 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
                 .then(|| "only sysctls of the container's own namespaces can be set".to_owned()),
         },
     }
+}
+
+fn has_cpuset(plan: &LaunchPlan) -> bool {
+    let linux = plan.spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+    cpu.is_some_and(|cpu| cpu.cpus().is_some())
 }
 
 /// Whether the candidate that could not be run is a directory: execve(2) calls it a permission.
@@ -402,6 +414,9 @@ pub(crate) fn program_failed(args: &[String], failure: Failure) -> StartError {
         };
     }
     let reason = words(&reason);
+    if failure.step == Step::Interpreter {
+        return StartError::InterpreterNotFound { program };
+    }
     match failure.errno {
         Errno::NOENT | Errno::NOTDIR if program.contains('/') => StartError::ProgramNotFound {
             program,

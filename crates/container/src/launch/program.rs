@@ -177,6 +177,12 @@ impl Program {
                 errno,
             };
             match errno {
+                Errno::NOENT if rustix::fs::stat(candidate.as_c_str()).is_ok() => {
+                    return Err(Failure {
+                        step: Step::Interpreter,
+                        ..seen
+                    });
+                }
                 // What is not there must not hide what was there and could not be run.
                 Errno::NOENT | Errno::NOTDIR => {}
                 Errno::ACCESS => failure = seen,

@@ -107,9 +107,27 @@ fn ease_process(process: &mut Value) -> Vec<String> {
     }
     unknown.sort();
     unknown.dedup();
-    unknown
+    let unknown = unknown
         .into_iter()
-        .map(|name| format!("the capability {name} is unknown here and left out"))
+        .map(|name| format!("the capability {name} is unknown here and left out"));
+    unknown.chain(without_ground(process)).collect()
+}
+
+/// Ambient capabilities that cannot be: those that are not permitted and inheritable, too
+/// (capabilities(7)). The words are runc's.
+fn without_ground(process: &Value) -> Vec<String> {
+    let set = |name: &str| {
+        let set = process.pointer(&format!("/capabilities/{name}"));
+        let set = set.and_then(Value::as_array).into_iter().flatten();
+        set.filter_map(Value::as_str).collect::<Vec<_>>()
+    };
+    let (permitted, inheritable) = (set("permitted"), set("inheritable"));
+    let ambient = set("ambient").into_iter();
+    ambient
+        .filter(|name| !permitted.contains(name) || !inheritable.contains(name))
+        .map(|name| {
+            format!("can't raise ambient capability {name}: it is not permitted and inheritable")
+        })
         .collect()
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gamut_plan::cell::{CellFds, Connect, StartError};
-use gamut_plan::launch::{LaunchPlan, Terminal};
+use gamut_plan::launch::{LaunchPlan, Terminal, Trace};
 use gamut_sys::mount::{Change, Reach};
 use gamut_sys::process::namespace;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -18,7 +18,7 @@ use super::bundle::{self, Bundle};
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
 use super::record::{self, Record, Status};
-use super::{Runtime, start};
+use super::{Runtime, Tell, start};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::group::{Group, Stale};
 use crate::launch::alone::Alone;
@@ -96,7 +96,10 @@ impl Runtime {
             spec: bundle.spec.clone(),
         };
         record::write(&directory.path, &record)?;
-        let plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        if self.tell.is_some() {
+            plan.trace = Trace::On;
+        }
         if plan.spec.process().is_none() {
             return Err(OciError::Config {
                 path: bundle.directory.join("config.json"),
@@ -107,6 +110,7 @@ impl Runtime {
         check_group(&hierarchies, &cgroup)?;
         let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty);
         let mut made = Making {
+            runtime: self,
             record: &mut record,
             directory: &directory.path,
         }
@@ -240,6 +244,7 @@ impl Drop for Claimed {
 }
 
 struct Making<'a> {
+    runtime: &'a Runtime,
     record: &'a mut Record,
     directory: &'a Path,
 }
@@ -294,8 +299,11 @@ impl Making<'_> {
         program.manner = std::mem::take(&mut program.manner).anywhere();
         prepared.child.program.life = Life::ItsOwn;
         prepared.child.program.preserved = options.preserved_fds;
+        self.runtime.tell_of(&prepared.child.program);
         let wanted = limits::of(plan);
         let mut hooks = CreateHooks {
+            began_ns: launch::now_ns(),
+            tell: self.runtime.tell.as_ref(),
             record: self.record,
             namespaces: exec::joined(plan),
         };
@@ -373,6 +381,9 @@ fn root_propagation(plan: &LaunchPlan) -> Result<Option<MountPropagationFlags>, 
 
 /// The hooks of the creation, run when the mounts are made.
 struct CreateHooks<'a> {
+    /// On the monotonic clock.
+    began_ns: u64,
+    tell: Option<&'a Tell>,
     record: &'a mut Record,
     namespaces: u64,
 }
@@ -380,6 +391,13 @@ struct CreateHooks<'a> {
 impl Connect for CreateHooks<'_> {
     fn connect(&mut self, _netns: BorrowedFd<'_>) -> Result<(), StartError> {
         Ok(())
+    }
+
+    fn mark(&mut self, phase: &str, at_ns: u64) {
+        if let Some(tell) = self.tell {
+            let after_us = at_ns.saturating_sub(self.began_ns) / 1000;
+            tell(&format!("{phase}, after {after_us} us"));
+        }
     }
 
     fn mounted(&mut self, pid: i32) -> Result<(), StartError> {

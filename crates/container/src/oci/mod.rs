@@ -24,7 +24,9 @@ use rustix::process::PidfdFlags;
 
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::launch::Started;
+use crate::launch::program::Program;
 
+pub use crate::cgroup::Below;
 pub use create::{Console, Create, Created, Keyring};
 pub use delete::Force;
 pub use error::OciError;
@@ -35,9 +37,20 @@ pub use record::{Record, Status};
 pub const SPEC_VERSION: &str = "1.2.1";
 
 /// Containers below one root directory.
-#[derive(Debug)]
 pub struct Runtime {
     root: PathBuf,
+    tell: Option<Tell>,
+}
+
+/// Takes what is done, step by step: `--debug`.
+pub type Tell = Box<dyn Fn(&str)>;
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A container that there is.
@@ -52,7 +65,30 @@ impl Runtime {
     pub fn new(root: &Path) -> Self {
         Runtime {
             root: root.to_owned(),
+            tell: None,
         }
+    }
+
+    /// Has what is done told step by step.
+    #[must_use]
+    pub fn telling(mut self, tell: Tell) -> Self {
+        self.tell = Some(tell);
+        self
+    }
+
+    /// What is told of a program that is about to be executed, whoever asks for it.
+    fn tell_of(&self, program: &Program) {
+        let Some(tell) = &self.tell else { return };
+        if let Some((filter, flags)) = &program.seccomp {
+            let count = filter.instructions().len();
+            tell(&format!("seccomp filter: {count} instructions"));
+            tell(&format!("seccomp filter flags: {}", flags.bits()));
+        }
+        let sets = &program.capabilities;
+        tell(&format!(
+            "user {}:{}, capabilities {:#x} of {:#x}",
+            program.uid, program.gid, sets.effective, sets.bounding
+        ));
     }
 
     /// The container `id`.

@@ -41,7 +41,10 @@ pub(super) fn give(record: &Record, status: Status, listener: &OwnedFd) -> Resul
         "state": record.state(status),
     });
     let socket = UnixStream::connect(path)
-        .map_err(|error| OciError::io("connect to the seccomp listener", path, error))?;
+        .map_err(|source| OciError::Agent {
+        path: path.clone(),
+        source,
+    })?;
     let text = state.to_string();
     gamut_sys::socket::send(socket.as_fd(), &[text.as_bytes()], &[listener.as_fd()])
         .map_err(|errno| OciError::io("send the seccomp listener to", path, errno.into()))

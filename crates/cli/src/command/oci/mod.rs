@@ -23,6 +23,7 @@ mod update;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use gamut_container::oci::{Console, Create, Keyring, OciError, Runtime};
 
@@ -115,7 +116,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         let spec = gamut_container::oci::SPEC_VERSION;
         return super::run::print_line(&format!("{PROGRAM_NAME} version {version}\nspec: {spec}"));
     }
-    let log = log::Log::new(
+    let log = Rc::new(log::Log::new(
         args.log.as_deref(),
         &args.log_format,
         if args.debug {
@@ -123,7 +124,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         } else {
             log::Debug::Hidden
         },
-    );
+    ));
     let Some(command) = args.command else {
         return Ok(log.fail(&OciFailure::Usage("no command is given")));
     };
@@ -132,7 +133,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             "--systemd-cgroup is not supported yet: use the cgroupfs driver",
         )));
     }
-    let runtime = Runtime::new(&args.root);
+    let mut runtime = Runtime::new(&args.root);
+    if args.debug {
+        let log = Rc::clone(&log);
+        runtime = runtime.telling(Box::new(move |text| log.debug(text)));
+    }
     let context = Context {
         runtime: &runtime,
         log: &log,
