@@ -26,6 +26,13 @@ pub struct Cgroup {
     slots: Vec<Slot>,
 }
 
+/// What becomes of a group that is there when it is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Present {
+    Refused,
+    Taken,
+}
+
 /// The group in one hierarchy: unset until it is known to exist.
 #[derive(Debug, Default)]
 struct Slot {
@@ -51,10 +58,28 @@ impl Cgroup {
             return Err(CgroupError::NotMounted);
         }
         for index in needs.places(hierarchies) {
-            if let Err(error) = group.make(index, needs.on(hierarchies.mounted[index].version)) {
+            let needs = needs.on(hierarchies.mounted[index].version);
+            if let Err(error) = group.make(index, needs, Present::Refused) {
                 group.unmake();
                 return Err(error);
             }
+        }
+        Ok(group)
+    }
+
+    /// As [`Self::create`], but takes a group that is there already, with the limits that it has.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`], of groups that exist apart. What was made stays.
+    pub fn adopt(
+        hierarchies: &Hierarchies,
+        path: &str,
+        needs: &Needs,
+    ) -> Result<Self, CgroupError> {
+        let group = Self::closed(hierarchies, path)?;
+        for index in needs.places(hierarchies) {
+            let needs = needs.on(hierarchies.mounted[index].version);
+            group.make(index, needs, Present::Taken)?;
         }
         Ok(group)
     }
@@ -184,7 +209,8 @@ impl Cgroup {
             return Ok(Some((version, dir)));
         }
         let populated = self.reference()?.is_some();
-        let dir = self.make(index, ControllerSet::of(&[controller]))?;
+        let needs = ControllerSet::of(&[controller]);
+        let dir = self.make(index, needs, Present::Refused)?;
         if populated {
             self.gather(dir)?;
         }
@@ -262,7 +288,12 @@ impl Cgroup {
         Ok(())
     }
 
-    fn make(&self, index: usize, needs: ControllerSet) -> Result<&Dir, CgroupError> {
+    fn make(
+        &self,
+        index: usize,
+        needs: ControllerSet,
+        present: Present,
+    ) -> Result<&Dir, CgroupError> {
         let hierarchy = &self.hierarchies.mounted[index];
         let slot = &self.slots[index];
         let (above, name) = self.split_path();
@@ -274,7 +305,10 @@ impl Cgroup {
         if hierarchy.version == Version::V2 {
             enable_down_to(hierarchy, above, &parent, needs)?;
         }
-        let dir = parent.make_child(name)?;
+        let dir = match (parent.make_child(name), present) {
+            (Err(CgroupError::Exists { .. }), Present::Taken) => parent.child(name)?,
+            (made, _) => made?,
+        };
         let parent = slot.parent.get_or_init(|| parent);
         let dir = slot.dir.get_or_init(|| dir);
         inherit(hierarchy, parent, dir)?;

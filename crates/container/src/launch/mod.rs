@@ -33,6 +33,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::LaunchPlan;
 use gamut_sys::process::{self, Side, namespace};
+use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -326,16 +327,14 @@ fn clone_failed(errno: Errno) -> StartError {
 /// Puts a child's failure into words.
 fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     let Failure { step, index, errno } = failure;
+    if let Some(error) = of_scheduler(&plan.spec, failure) {
+        return error;
+    }
     let reason = match (step, errno) {
         // runc's words for what `target::for_mount` refuses.
         (Step::MountTarget, Errno::LOOP) => {
             "it must be mounted on ordinary directory, and a link is there".to_owned()
         }
-        // sched_setattr(2); the words are runc's.
-        (Step::Scheduler, Errno::PERM) if has_cpuset(plan) => format!(
-            "{} (process scheduler can't be used together with AllowedCPUs)",
-            std::io::Error::from(errno)
-        ),
         _ => std::io::Error::from(errno).to_string(),
     };
     let at = usize::from(index);
@@ -380,11 +379,20 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     }
 }
 
-fn has_cpuset(plan: &LaunchPlan) -> bool {
-    let linux = plan.spec.linux().as_ref();
-    let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
-    cpu.is_some_and(|cpu| cpu.cpus().is_some())
+/// A deadline is kept on all CPUs only (sched_setattr(2)), which the kernel's error does not say.
+pub(crate) fn of_scheduler(spec: &Spec, failure: Failure) -> Option<StartError> {
+    if (failure.step, failure.errno) != (Step::Scheduler, Errno::PERM) {
+        return None;
+    }
+    let resources = spec.linux().as_ref()?.resources().as_ref()?;
+    resources.cpu().as_ref()?.cpus().as_ref()?;
+    // runc's words.
+    let reason = "process scheduler can't be used together with AllowedCPUs";
+    Some(StartError::Step {
+        step: failure.step.words().to_owned(),
+        reason: format!("{reason}: {}", std::io::Error::from(failure.errno)),
+        hint: Some("leave out linux.resources.cpu.cpus".into()),
+    })
 }
 
 /// Whether the candidate that could not be run is a directory: execve(2) calls it a permission.

@@ -15,7 +15,7 @@ use crate::cgroup::Below;
 use crate::launch::exec::{self, JoinError, Joining};
 use crate::launch::prepare::{self, step_failed};
 use crate::launch::program::Life;
-use crate::launch::{Started, terminal, users};
+use crate::launch::{self, Started, terminal, users};
 use crate::limits;
 
 /// How a further process is to be made.
@@ -117,7 +117,8 @@ impl Runtime {
             JoinError::Start(error) => error,
             JoinError::Child(failure) => {
                 let args = options.process.args().as_deref().unwrap_or_default();
-                exec::explain(args, failure)
+                let error = launch::of_scheduler(&plan.spec, failure);
+                error.unwrap_or_else(|| exec::explain(args, failure))
             }
         })?;
         let pid = started.pid.as_raw_nonzero().get();

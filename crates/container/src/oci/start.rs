@@ -52,7 +52,8 @@ impl Known {
         if let Some(failure) = failure {
             let process = record.spec.process().as_ref();
             let args = process.and_then(|p| p.args().clone()).unwrap_or_default();
-            return Err(exec::explain(&args, failure).into());
+            let error = launch::of_scheduler(&record.spec, failure);
+            return Err(error.unwrap_or_else(|| exec::explain(&args, failure)).into());
         }
         given?;
         let (stage, place) = (Stage::Poststart, Place::Host { directory: None });
