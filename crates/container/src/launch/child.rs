@@ -224,7 +224,7 @@ impl Child {
             } else if let Some(first) = &empty {
                 open_tree(first.as_fd(), c"").at_index(Step::Mask, index)?
             } else {
-                super::mounts::empty_directory().at_index(Step::Mask, index)?
+                super::mounts::empty_directory(super::mounts::Mounted::ReadOnly).at_index(Step::Mask, index)?
             };
             attach(cover.as_fd(), target.as_fd()).at_index(Step::Mask, index)?;
             if is_directory && empty.is_none() {

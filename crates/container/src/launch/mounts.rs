@@ -193,16 +193,28 @@ impl NewMount {
     }
 }
 
-/// An empty, read-only directory to cover others with.
-pub(crate) fn empty_directory() -> Result<OwnedFd, Errno> {
+/// What an empty directory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mounted {
+    /// To cover others with.
+    ReadOnly,
+    /// To make one node in.
+    Writable,
+}
+
+/// An empty directory on a file system of its own.
+pub(crate) fn empty_directory(mounted: Mounted) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), c"source", c"tmpfs")?;
     fsconfig_set_string(fs.as_fd(), c"nr_inodes", c"2")?;
     fsconfig_create(fs.as_fd())?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let always = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = match mounted {
+        Mounted::ReadOnly => {
+            always | MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV
+        }
+        Mounted::Writable => always,
+    };
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 

@@ -83,10 +83,10 @@ pub(crate) fn of(
     let mut operations = Operations::default();
     let mut below_cgroups = None;
     let mut readonly_dev = false;
-    let locks = if userns {
-        Locks::Assumed
+    let (locks, nodes) = if userns {
+        (Locks::Assumed, Nodes::Bind(maps))
     } else {
-        Locks::Kernels
+        (Locks::Kernels, Nodes::Make)
     };
     let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
     for (index, mount) in mounts.iter().enumerate() {
@@ -156,13 +156,20 @@ pub(crate) fn of(
                 ops.push(op);
             }
         }
-        if is_dev {
-            operations.now.push(devices::devices(
-                linux_devices,
-                if userns { Nodes::Bind } else { Nodes::Make },
-            )?);
+        if is_dev && !is_bind(mount) {
+            let made = devices::devices(linux_devices, nodes)?;
+            operations.now.push(made);
         }
     }
+    let is_dev = |mount: &Mount| mount.destination() == Path::new("/dev");
+    if !mounts.iter().any(is_dev) {
+        // In the root itself.
+        let made = devices::devices(linux_devices, nodes)?;
+        operations.now.push(made);
+    }
+    operations
+        .now
+        .extend(devices::elsewhere(linux_devices, nodes)?);
     if readonly_dev {
         let target = c"/dev".to_owned();
         operations.now.push(Op::ReadOnly { target });
@@ -180,6 +187,13 @@ pub(crate) fn of(
         }
     }
     Ok(operations)
+}
+
+/// Whether somebody else's files are shown: what is there is theirs to make.
+fn is_bind(mount: &Mount) -> bool {
+    let options = mount.options().as_deref().unwrap_or_default();
+    let named = options.iter().any(|word| word == "bind" || word == "rbind");
+    named || mount.typ().as_deref() == Some("bind")
 }
 
 /// Where the source of a bind is in the container's root, if one of the `earlier` mounts is there or

@@ -9,7 +9,9 @@ use gamut_plan::launch::{
 };
 use gamut_plan::level::Level;
 use gamut_plan::sysctl::namespace_of;
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{
+    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Spec,
+};
 use serde_json::Value;
 
 use super::error::OciError;
@@ -49,6 +51,22 @@ impl Bundle {
             spec,
             warnings,
         })
+    }
+}
+
+impl Bundle {
+    /// Tells the program of sockets that it inherits, if it is the first of a pid namespace: then its
+    /// number is known, by which it sees that they are for it.
+    pub(super) fn listen_on(&mut self, sockets: u32) {
+        let linux = self.spec.linux().as_ref();
+        let namespaces = linux.and_then(|linux| linux.namespaces().as_deref());
+        let own = |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::Pid && n.path().is_none();
+        let first = namespaces.unwrap_or_default().iter().any(own);
+        if let (true, true, Some(process)) = (sockets > 0, first, self.spec.process_mut()) {
+            let mut env = process.env().clone().unwrap_or_default();
+            env.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
+            process.set_env(Some(env));
+        }
     }
 }
 
@@ -323,6 +341,17 @@ pub(super) fn check_process(process: &Process) -> Result<(), String> {
     Ok(())
 }
 
+/// crun's annotation, by which podman has `--group-add keep-groups` done.
+fn keeps_groups(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    annotations.is_some_and(|all| all.contains_key("run.oci.keep_original_groups"))
+}
+
+fn own_groups() -> Vec<u32> {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    groups.into_iter().map(rustix::fs::Gid::as_raw).collect()
+}
+
 /// The plan of a container that has no keeper. Its root, its cgroup and its streams are given to
 /// the start apart.
 pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> LaunchPlan {
@@ -336,7 +365,11 @@ pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> Launch
         Ids {
             uid: user.uid(),
             gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
+            groups: if keeps_groups(&spec) {
+                own_groups()
+            } else {
+                user.additional_gids().clone().unwrap_or_default()
+            },
         }
     });
     let terminal = match process {

@@ -38,6 +38,8 @@ pub struct Create {
     pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program inherits.
     pub preserved_fds: u32,
+    /// How many of them are sockets that the program is to serve: sd_listen_fds(3).
+    pub listening_fds: u32,
     pub keyring: Keyring,
 }
 
@@ -96,6 +98,8 @@ impl Runtime {
             spec: bundle.spec.clone(),
         };
         record::write(&directory.path, &record)?;
+        let mut bundle = bundle;
+        bundle.listen_on(options.listening_fds);
         let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
         if self.tell.is_some() {
             plan.trace = Trace::On;
@@ -158,7 +162,9 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<(), OciErr
 pub(super) fn check_console(console: &Console, terminal: Option<bool>) -> Result<(), OciError> {
     match (terminal == Some(true), console) {
         (true, Console::None) => Err(OciError::Console(
-            "cannot allocate tty if runc will detach without setting console socket".into(),
+            "cannot allocate tty if runc will detach without setting console socket: \
+             use --console-socket"
+                .into(),
         )),
         (false, Console::Socket(_)) => Err(OciError::Console(
             "cannot use console socket if runc will not detach or allocate tty".into(),

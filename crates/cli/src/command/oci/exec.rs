@@ -7,7 +7,7 @@ use gamut_container::oci::{Console, Exec, Known, OciError, Paused, read_process}
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::foreground::{self, Process as Foreground};
-use super::{Context, Done, OciFailure, SUCCESS, console, preserved};
+use super::{Context, Done, OciFailure, SUCCESS, console, listening};
 
 /// Run a further process in a container
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,7 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
         console: console(args.console_socket.as_deref(), without_socket),
         pid_file: args.pid_file.clone(),
         pidfd_socket: args.pidfd_socket.clone(),
-        preserved_fds: preserved(args.preserve_fds),
+        preserved_fds: args.preserve_fds.saturating_add(listening()),
         cgroup: below.map_err(OciError::Cgroup)?,
         paused: if args.ignore_paused {
             Paused::Ignored

@@ -227,7 +227,8 @@ impl BundleArgs {
             console: console(self.console_socket.as_deref(), without_socket),
             pid_file: self.pid_file.clone(),
             pidfd_socket: self.pidfd_socket.clone(),
-            preserved_fds: preserved(self.preserve_fds),
+            preserved_fds: self.preserve_fds.saturating_add(listening()),
+            listening_fds: listening(),
             keyring: if self.no_new_keyring {
                 Keyring::Callers
             } else {
@@ -241,9 +242,13 @@ fn console(socket: Option<&Path>, without: Console) -> Console {
     socket.map_or(without, |path| Console::Socket(path.to_owned()))
 }
 
-/// Sockets that a service manager handed over are kept, as well: sd_listen_fds(3).
-fn preserved(asked: u32) -> u32 {
+/// Whether this host has control groups of version 2 and no others.
+fn on_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// How many sockets a service manager handed over: sd_listen_fds(3). They are kept, as well.
+fn listening() -> u32 {
     let listening = std::env::var("LISTEN_FDS").ok();
-    let listening: u32 = listening.and_then(|n| n.parse().ok()).unwrap_or(0);
-    asked.saturating_add(listening)
+    listening.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
