@@ -25,6 +25,7 @@ mod oci_exec;
 mod oci_hooks;
 mod oci_mounts;
 mod oci_security;
+mod oci_words;
 mod run;
 mod security;
 mod storage;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::controller::ControllerSet;
-use super::discover::Version;
+use super::discover::Mode;
 use super::error::CgroupError;
 use super::group::{Cgroup, check_path};
 
@@ -53,7 +53,7 @@ impl Cgroup {
             for index in 0..self.hierarchies().mounted.len() {
                 let hierarchy = &self.hierarchies().mounted[index];
                 let meant = controllers.is_empty()
-                    || hierarchy.version == Version::V2
+                    || self.hierarchies().mode == Mode::V2
                     || !controllers.intersection(hierarchy.controllers).is_empty();
                 if meant && !path.is_empty() {
                     self.descend(index, path)?;

@@ -96,6 +96,8 @@ impl Child {
                 op.carry_out(self.root.as_fd(), index, &mut given.trees())?;
             }
         }
+        // What is closed by its number below must have no owner any more.
+        drop(given);
         self.mark(keeper, Phase::Released);
         let Some(alone) = &self.alone else {
             return self.program.begin(keeper, self.traced);
@@ -165,7 +167,9 @@ impl Child {
 
     /// Whether hooks run when the mounts are made.
     pub(super) fn has_hooks(&self) -> bool {
-        self.alone.as_ref().is_some_and(|alone| alone.hooks.is_some())
+        self.alone
+            .as_ref()
+            .is_some_and(|alone| alone.hooks.is_some())
     }
 
     /// Puts the root over the host's, in this mount namespace only: the one place that every user
@@ -224,7 +228,8 @@ impl Child {
             } else if let Some(first) = &empty {
                 open_tree(first.as_fd(), c"").at_index(Step::Mask, index)?
             } else {
-                super::mounts::empty_directory(super::mounts::Mounted::ReadOnly).at_index(Step::Mask, index)?
+                super::mounts::empty_directory(super::mounts::Mounted::ReadOnly)
+                    .at_index(Step::Mask, index)?
             };
             attach(cover.as_fd(), target.as_fd()).at_index(Step::Mask, index)?;
             if is_directory && empty.is_none() {

@@ -58,12 +58,7 @@ impl Node {
     }
 
     /// Makes it by a plain name.
-    fn make_in(
-        &self,
-        directory: BorrowedFd<'_>,
-        name: &CStr,
-        index: usize,
-    ) -> Result<(), Failure> {
+    fn make_in(&self, directory: BorrowedFd<'_>, name: &CStr, index: usize) -> Result<(), Failure> {
         let made = rustix::fs::mknodat(directory, name, self.file_type, self.mode, self.device);
         match made {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -87,10 +82,7 @@ pub(crate) enum Nodes<'a> {
 }
 
 /// The plan's own nodes that lie elsewhere than in /dev, if there are any.
-pub(crate) fn elsewhere(
-    listed: &[LinuxDevice],
-    how: Nodes<'_>,
-) -> Result<Option<Op>, StartError> {
+pub(crate) fn elsewhere(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Option<Op>, StartError> {
     let outside = listed
         .iter()
         .filter(|device| !device.path().starts_with("/dev"));
@@ -181,10 +173,9 @@ pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
         locks: Locks::Kernels,
         inside: None,
     };
-    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) = (
-        mounts::prepare(mount, NOWHERE),
-        devices(&[], Nodes::Make),
-    ) else {
+    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) =
+        (mounts::prepare(mount, NOWHERE), devices(&[], Nodes::Make))
+    else {
         return None;
     };
     let tree = new.make().ok()?;
@@ -227,14 +218,14 @@ fn is_hosts(path: &Path, node: &Node) -> bool {
     })
 }
 
-fn listed_node(
-    device: &LinuxDevice,
-    above: &Path,
-    how: Nodes<'_>,
-) -> Result<Node, StartError> {
+fn listed_node(device: &LinuxDevice, above: &Path, how: Nodes<'_>) -> Result<Node, StartError> {
     let path = device.path();
     // Without a slash at its end.
-    let name: PathBuf = path.strip_prefix(above).unwrap_or(path).components().collect();
+    let name: PathBuf = path
+        .strip_prefix(above)
+        .unwrap_or(path)
+        .components()
+        .collect();
     let file_type = match device.typ() {
         LinuxDeviceType::B => FileType::BlockDevice,
         LinuxDeviceType::P => FileType::Fifo,

@@ -190,7 +190,10 @@ mod tests {
         let times = sorted(&["noatime", "nodiratime", "strictatime"]).flags;
         assert_eq!(times.set, attr::STRICTATIME | attr::NODIRATIME);
         let cleared = sorted(&["ro", "noatime", "rw", "atime"]).flags;
-        assert_eq!((cleared.set, cleared.clear), (0, attr::RDONLY | attr::NOATIME));
+        assert_eq!(
+            (cleared.set, cleared.clear),
+            (0, attr::RDONLY | attr::NOATIME)
+        );
         let below = sorted(&["rro", "rnosuid", "rdev", "rrelatime", "rbind", "relatime"]);
         assert_eq!(below.recursive.set, attr::RDONLY | attr::NOSUID);
         assert_eq!(below.recursive.clear, attr::NODEV);

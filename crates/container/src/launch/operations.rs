@@ -30,11 +30,9 @@ impl Later {
     /// The tree to give, when the control groups are there.
     pub(crate) fn make(&self) -> Result<OwnedFd, StartError> {
         match self {
-            Later::Group { path, attributes } => {
-                clone_host(path, *attributes)
-                    .map(|(tree, _)| tree)
-                    .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e))
-            }
+            Later::Group { path, attributes } => clone_host(path, *attributes)
+                .map(|(tree, _)| tree)
+                .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e)),
             Later::File { path, contents } => files::write(path, contents),
         }
     }

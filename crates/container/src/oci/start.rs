@@ -53,11 +53,18 @@ impl Known {
             let process = record.spec.process().as_ref();
             let args = process.and_then(|p| p.args().clone()).unwrap_or_default();
             let error = launch::of_scheduler(&record.spec, failure);
-            return Err(error.unwrap_or_else(|| exec::explain(&args, failure)).into());
+            return Err(error
+                .unwrap_or_else(|| exec::explain(&args, failure))
+                .into());
         }
         given?;
         let (stage, place) = (Stage::Poststart, Place::Host { directory: None });
-        hooks::run(stage, stage.of(listed), &place, &record.state(Status::Running))
+        hooks::run(
+            stage,
+            stage.of(listed),
+            &place,
+            &record.state(Status::Running),
+        )
     }
 
     /// The hooks that are the container's own: they see its process as it sees itself.

@@ -40,8 +40,7 @@ pub(super) fn give(record: &Record, status: Status, listener: &OwnedFd) -> Resul
         "metadata": seccomp.listener_metadata().clone().unwrap_or_default(),
         "state": record.state(status),
     });
-    let socket = UnixStream::connect(path)
-        .map_err(|source| OciError::Agent {
+    let socket = UnixStream::connect(path).map_err(|source| OciError::Agent {
         path: path.clone(),
         source,
     })?;

@@ -211,7 +211,9 @@ fn with(
     for name in added {
         let full = serde_json::Value::from(format!("CAP_{}", name.trim_start_matches("CAP_")));
         let Ok(one) = serde_json::from_value::<Capability>(full) else {
-            unknown.push(format!("the capability {name} is unknown here and left out"));
+            unknown.push(format!(
+                "the capability {name} is unknown here and left out"
+            ));
             continue;
         };
         let plus = |set: &Option<std::collections::HashSet<Capability>>| {
