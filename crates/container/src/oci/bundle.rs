@@ -256,8 +256,10 @@ fn check(spec: &Spec) -> Result<(), String> {
     {
         return Err(format!("the namespace `{}` is listed twice", twice.1));
     }
-    if !kinds.contains(&LinuxNamespaceType::Mount) {
-        return Err("gamut needs a mount namespace for each container".into());
+    let own_mounts =
+        |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::Mount && n.path().is_none();
+    if !namespaces.iter().any(own_mounts) {
+        return Err("gamut needs a mount namespace of its own for each container".into());
     }
     for mount in spec.mounts().as_deref().unwrap_or_default() {
         proc_mount::check(mount)?;
