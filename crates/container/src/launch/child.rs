@@ -96,8 +96,8 @@ impl Child {
                 op.carry_out(self.root.as_fd(), index, &mut given.trees())?;
             }
         }
-        // What is closed by its number below must have no owner any more.
-        drop(given);
+        // It is closed by its numbers, or by the execve: nobody closes it once more.
+        std::mem::forget(given);
         self.mark(keeper, Phase::Released);
         let Some(alone) = &self.alone else {
             return self.program.begin(keeper, self.traced);
