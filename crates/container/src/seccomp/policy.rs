@@ -314,7 +314,7 @@ mod tests {
                 r#"{"defaultAction":"SCMP_ACT_ALLOW",
                 "syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]}"#
             )
-            .contains("`write`")
+            .contains("used for the write syscall")
         );
         assert!(
             error(
