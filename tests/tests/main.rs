@@ -26,6 +26,7 @@ mod oci_hooks;
 mod oci_mounts;
 mod oci_security;
 mod oci_systemd;
+mod oci_words;
 mod run;
 mod security;
 mod storage;

@@ -218,6 +218,12 @@ fn a_bundle_that_is_wrong_is_refused() {
             "twice",
         ),
         ("/linux/namespaces", json!([{"type": "mount"}]), "hostname"),
+        ("/linux/namespaces", json!([]), "mount namespace"),
+        (
+            "/linux/namespaces",
+            json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
+            "mount namespace",
+        ),
         ("/linux/rootfsPropagation", json!("sideways"), "sideways"),
     ];
     for (pointer, value, word) in wrong {

@@ -81,7 +81,12 @@ fn hooks_run_in_order_where_they_belong() {
             _ => "stopped",
         };
         assert_eq!(state["status"], status, "{stage}: {state}");
-        let expected = if stage == "poststop" { 0 } else { pid };
+        // "As seen by the container" in its namespaces; a container's first process is 1 there.
+        let expected = match stage {
+            "poststop" => 0,
+            "createContainer" | "startContainer" => 1,
+            _ => pid,
+        };
         assert_eq!(
             state["pid"].as_i64().unwrap_or(0),
             i64::from(expected),
@@ -165,5 +170,80 @@ fn a_failing_poststop_hook_only_warns() {
         deleted.told()
     );
     assert!(marker.exists(), "the hooks after it were not run");
+    bundle.assert_nothing_left();
+}
+
+/// Those of the creation begin in the bundle and in the root, and find the root at its place on the host
+/// when they enter the container's namespaces: that is how drivers put their libraries there.
+#[test]
+fn hooks_of_the_creation_can_mount_into_the_root() {
+    let Some(bundle) = Bundle::new() else { return };
+    let root = bundle.rootfs();
+    for name in ["from-host", "from-inside"] {
+        fs::write(bundle.path().join(name), format!("{name}\n")).unwrap();
+        fs::write(root.join(name), "").unwrap();
+    }
+    let (outside, inside) = (
+        bundle.path().display().to_string(),
+        root.display().to_string(),
+    );
+    let entered = format!(
+        "pwd >{outside}/where; pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); \
+         nsenter -m -t $pid mount --bind {outside}/from-host {inside}/from-host"
+    );
+    let joined = format!("pwd >>{outside}/where; mount --bind {outside}/from-inside ./from-inside");
+    bundle.put(
+        "/hooks",
+        json!({"createRuntime": hook(&entered), "createContainer": hook(&joined)}),
+    );
+    assert_eq!(
+        bundle.inside("cat /from-host /from-inside"),
+        "from-host\nfrom-inside"
+    );
+    let places = fs::read_to_string(bundle.path().join("where")).unwrap();
+    assert_eq!(places, format!("{outside}\n{inside}\n"));
+    // Nothing of it on the host.
+    assert_eq!(fs::read_to_string(root.join("from-host")).unwrap(), "");
+}
+
+/// startContainer hooks are run as the program would be: its user, its capabilities, its variables, its
+/// groups, and its filter.
+#[test]
+fn a_hook_of_the_start_is_as_its_program() {
+    let Some(bundle) = Bundle::new() else { return };
+    let told = bundle.rootfs().join("told");
+    fs::create_dir(&told).unwrap();
+    std::os::unix::fs::chown(&told, Some(33), Some(44)).unwrap();
+    let script = "{ id -u; id -g; grep -E '^Cap(Eff|Bnd)' /proc/self/status; echo $WHO $HOME; cat /proc/self/cgroup; } >/told/hook";
+    bundle.set(|config| {
+        config["process"]["user"] = json!({"uid": 33, "gid": 44});
+        config["process"]["env"] = json!(["PATH=/bin", "WHO=program"]);
+        config["hooks"] =
+            json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    });
+    bundle
+        .run(&script.replace("/told/hook", "/told/program"))
+        .ok();
+    let read = |name: &str| fs::read_to_string(told.join(name)).unwrap();
+    assert_eq!(read("hook"), read("program"));
+    assert!(
+        read("hook").contains("\nprogram /var/www\n"),
+        "{}",
+        read("hook")
+    );
+    bundle.set(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}],
+        });
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
+        config["hooks"]["startContainer"] =
+            json!([{"path": "/bin/mkdir", "args": ["mkdir", "/told/x"]}]);
+    });
+    fails(
+        bundle.make("run", &[], ID),
+        &["startContainer", "bad system call"],
+    );
+    assert!(!told.join("x").exists());
     bundle.assert_nothing_left();
 }

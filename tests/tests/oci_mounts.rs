@@ -180,3 +180,172 @@ fn devices_are_the_default_and_those_listed() {
     let nodes = "/dev/null 1:3 666\n/dev/zero 1:5 666\n/dev/full 1:7 666\n/dev/random 1:8 666\n/dev/urandom 1:9 666\n/dev/tty 5:0 666";
     assert_eq!(said, format!("{nodes}\n640 33 44\n3\nnull\n1\n1"));
 }
+
+/// The options of one mount inside, as mountinfo has them.
+fn shown(bundle: &Bundle) -> String {
+    bundle.inside("awk '$5 == \"/there\" {print $6}' /proc/self/mountinfo")
+}
+
+/// A bind has the flags that are asked for, and no others of its source's; none asked for are all kept.
+#[test]
+fn flags_of_a_bind_are_those_asked_for() {
+    let Some(bundle) = Bundle::new() else { return };
+    let source = bundle.dir().join("source");
+    fs::create_dir(&source).unwrap();
+    let path = source.to_str().unwrap();
+    mount_tmpfs(path);
+    let have = |flags: MountFlags| {
+        rustix::mount::mount_remount(path, MountFlags::BIND | flags, "").unwrap();
+    };
+    let strict = MountFlags::RDONLY | MountFlags::NOEXEC | MountFlags::NODEV | MountFlags::NOATIME;
+    let of = |options: &[&str]| {
+        bundle.set(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/there");
+            mounts.push(json!({"destination": "/there", "type": "bind", "source": path, "options": options}));
+        });
+    };
+    let both: [(&[&str], &str, &str); 6] = [
+        // What is asked for; what comes of it; and in a user namespace, which may not clear what is there.
+        (
+            &["bind"],
+            "ro,nodev,noexec,noatime",
+            "ro,nodev,noexec,noatime",
+        ),
+        (
+            &["bind", "nosuid"],
+            "rw,nosuid,noatime",
+            "ro,nosuid,nodev,noexec,noatime",
+        ),
+        (&["bind", "suid"], "rw,noatime", "ro,nodev,noexec,noatime"),
+        (&["bind", "rw", "strictatime"], "rw", ""),
+        (
+            &["bind", "ro", "nodev", "noexec", "relatime"],
+            "ro,nodev,noexec,relatime",
+            "",
+        ),
+        (&["bind", "dev"], "rw,noatime", ""),
+    ];
+    have(strict);
+    for (options, plain, _) in both {
+        of(options);
+        assert_eq!(shown(&bundle), plain, "{options:?}");
+    }
+    bundle.set(|config| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+    });
+    for (options, _, mapped) in both {
+        of(options);
+        if mapped.is_empty() {
+            fails(bundle.make("run", &[], ID), &[path, "not permitted"]);
+        } else {
+            assert_eq!(shown(&bundle), mapped, "{options:?} in a user namespace");
+        }
+    }
+    unmount(path, UnmountFlags::empty()).unwrap();
+}
+
+#[test]
+fn flags_with_an_r_are_those_of_all_below() {
+    let Some(bundle) = Bundle::new() else { return };
+    let source = bundle.dir().join("source");
+    fs::create_dir_all(source.join("below")).unwrap();
+    let below = source.join("below");
+    mount_tmpfs(below.to_str().unwrap());
+    let path = source.to_str().unwrap();
+    bundle.mount(
+        "/there",
+        "bind",
+        path,
+        &["rbind", "rnosuid", "rnodev", "rstrictatime"],
+    );
+    let said = bundle.inside("awk '$5 ~ \"^/there\" {print $5, $6}' /proc/self/mountinfo | sort");
+    assert_eq!(said, "/there rw,nosuid,nodev\n/there/below rw,nosuid,nodev");
+    unmount(below.to_str().unwrap(), UnmountFlags::empty()).unwrap();
+}
+
+/// Mounts are made in the order of the list: the source of a bind can be one that was made before.
+#[test]
+fn a_bind_of_what_the_container_has_mounted() {
+    let Some(bundle) = Bundle::new() else { return };
+    let source = bundle.dir().join("source");
+    fs::create_dir_all(source.join("deep")).unwrap();
+    fs::write(source.join("deep/file"), "of the host").unwrap();
+    let root = bundle.rootfs();
+    fs::create_dir_all(root.join("first/deep")).unwrap();
+    let (inside, outside) = (root.display().to_string(), source.display().to_string());
+    // Before: what is in the image. After: what is mounted over it.
+    bundle.mount(
+        "/before",
+        "bind",
+        &format!("{inside}/first"),
+        &["bind", "ro"],
+    );
+    bundle.mount("/first", "bind", &outside, &["bind"]);
+    bundle.mount(
+        "/after",
+        "bind",
+        &format!("{inside}/first/deep"),
+        &["bind", "ro", "nosuid"],
+    );
+    // A destination by its place on the host is one in the root.
+    bundle.mount(
+        &format!("{inside}/file"),
+        "bind",
+        &format!("{inside}/after/file"),
+        &["bind"],
+    );
+    let said = bundle.inside(
+        "ls /before/deep | wc -l; cat /after/file /file; echo; touch /after/x 2>/dev/null || echo ro; \
+         awk '$5 == \"/after\" {print $6}' /proc/self/mountinfo",
+    );
+    assert_eq!(said, "0\nof the hostof the host\nro\nro,nosuid,relatime");
+    // What leads out of the root is followed inside.
+    std::os::unix::fs::symlink("/etc", source.join("out")).unwrap();
+    bundle.mount("/last", "bind", &format!("{inside}/first/out"), &["bind"]);
+    assert_eq!(
+        bundle.inside("cat /last/passwd | head -n1 | cut -d: -f1,7"),
+        "root:/bin/sh"
+    );
+}
+
+#[test]
+fn devices_elsewhere_and_in_a_user_namespace() {
+    let Some(bundle) = Bundle::new() else { return };
+    // A link of the image's on the way does not lead out.
+    std::os::unix::fs::symlink(bundle.dir(), bundle.rootfs().join("trap")).unwrap();
+    bundle.put("/linux/devices", json!([
+        {"path": "/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o600, "uid": 33, "gid": 44},
+        {"path": "/deep/er/zero/", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/block", "type": "b", "major": 7, "minor": 200, "fileMode": 0o157, "uid": 10, "gid": 11},
+        {"path": "/trap/node", "type": "c", "major": 1, "minor": 3},
+    ]));
+    let script = "for d in /zero /deep/er/zero /dev/block; do stat -c '%n %t:%T %a %u:%g' $d; done; head -c 2 </deep/er/zero | wc -c";
+    let expected = "/zero 1:5 600 33:44\n/deep/er/zero 1:5 666 0:0\n/dev/block 7:c8 157 10:11\n2";
+    assert_eq!(bundle.inside(script), expected);
+    assert!(!bundle.dir().join("node").exists(), "a device on the host");
+    let root = bundle.rootfs();
+    for made in ["zero", "deep/er/zero"] {
+        fs::remove_file(root.join(made)).unwrap();
+    }
+    fs::remove_file(root.join("trap")).unwrap();
+    fs::remove_dir(root.join("deep/er")).unwrap();
+    bundle.set(|config| {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+        config["linux"]["devices"].as_array_mut().unwrap().pop();
+    });
+    for (path, uid) in [("", 100_000), ("deep", 100_000)] {
+        let path = root.join(path);
+        fs::create_dir_all(&path).unwrap();
+        std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+    }
+    assert_eq!(bundle.inside(script), expected);
+}

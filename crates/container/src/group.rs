@@ -131,7 +131,7 @@ pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
 pub(crate) enum Stale {
     /// It was left over by a keeper that was killed: the start holds the container's lock.
     Kill,
-    /// It may be anybody's: only one without processes is taken.
+    /// It may be anybody's: only one without processes is taken, as it is.
     IfEmpty,
 }
 
@@ -210,8 +210,11 @@ impl<'a> Group<'a> {
         let path = cgroup_path(self.plan);
         let needs = needs(self.plan);
         let made = match Cgroup::create(self.hierarchies, &path, &needs) {
-            Err(CgroupError::Exists { .. }) => remove_stale(self.hierarchies, &path, self.stale)
-                .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs)),
+            Err(CgroupError::Exists { .. }) => match self.stale {
+                Stale::Kill => remove_stale(self.hierarchies, &path)
+                    .and_then(|()| Cgroup::create(self.hierarchies, &path, &needs)),
+                Stale::IfEmpty => adopt(self.hierarchies, &path, &needs),
+            },
             other => other,
         };
         made.map_err(|e| cgroup_failed(&e))
@@ -248,7 +251,8 @@ impl<'a> Group<'a> {
         if unit.bus == Bus::User {
             hierarchies = hierarchies.as_given_to(&path);
         }
-        Cgroup::adopt(&hierarchies, &path, &needs(self.plan), first).map_err(|e| cgroup_failed(&e))
+        Cgroup::take_over(&hierarchies, &path, &needs(self.plan), first)
+            .map_err(|e| cgroup_failed(&e))
     }
 
     /// The group for as long as the workload lives, and what this host could not give it.
@@ -267,15 +271,17 @@ fn not_made() -> StartError {
     }
 }
 
-fn remove_stale(hierarchies: &Hierarchies, path: &str, how: Stale) -> Result<(), CgroupError> {
+fn remove_stale(hierarchies: &Hierarchies, path: &str) -> Result<(), CgroupError> {
     let stale = Cgroup::open(hierarchies, path)?;
-    match how {
-        Stale::Kill => stale.kill_all()?,
-        Stale::IfEmpty if stale.processes()?.is_empty() => {}
-        Stale::IfEmpty => {
-            let path = path.to_owned();
-            return Err(CgroupError::Exists { path });
-        }
-    }
+    stale.kill_all()?;
     stale.remove()
+}
+
+/// Somebody may have made it to give it limits of their own.
+fn adopt(hierarchies: &Hierarchies, path: &str, needs: &Needs) -> Result<Cgroup, CgroupError> {
+    if !Cgroup::open(hierarchies, path)?.processes()?.is_empty() {
+        let path = path.to_owned();
+        return Err(CgroupError::Exists { path });
+    }
+    Cgroup::adopt(hierarchies, path, needs)
 }

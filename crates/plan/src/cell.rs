@@ -158,6 +158,9 @@ pub enum StartError {
     /// The program is not in the image: exit code 127.
     #[error("exec: \"{program}\": {reason}")]
     ProgramNotFound { program: String, reason: String },
+    /// The program is there, and what is to run it is not: exit code 127.
+    #[error("exec {program}: no such file or directory")]
+    InterpreterNotFound { program: String },
     /// The program is there and cannot be run: exit code 126.
     #[error("exec: \"{program}\": {reason}")]
     ProgramNotRunnable { program: String, reason: String },
@@ -185,7 +188,9 @@ pub enum StartError {
 impl Fault for StartError {
     fn kind(&self) -> Kind {
         match self {
-            StartError::ProgramNotFound { .. } => Kind::NotFound,
+            StartError::ProgramNotFound { .. } | StartError::InterpreterNotFound { .. } => {
+                Kind::NotFound
+            }
             StartError::ProgramNotRunnable { .. } => Kind::Denied,
             StartError::Request { .. } => Kind::Invalid,
             StartError::Conflict { .. } => Kind::Conflict,
@@ -197,6 +202,9 @@ impl Fault for StartError {
         match self {
             StartError::ProgramNotFound { program, .. } => Some(format!(
                 "the image has no such program; look with `gamut run --rm -it IMAGE sh`, or check the spelling of `{program}`"
+            )),
+            StartError::InterpreterNotFound { program } => Some(format!(
+                "`{program}` is there; the interpreter that its first line names, or the loader that it is linked for, is not in the image"
             )),
             StartError::ProgramNotRunnable { .. } => {
                 Some("a program must be a file with the x bit, built for this machine".into())

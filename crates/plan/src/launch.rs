@@ -20,7 +20,8 @@ pub struct LaunchPlan {
     /// The image as the user named it, for messages.
     pub image: String,
     pub level: Level,
-    /// OCI runtime specification 1.2; `root.path` is not used, see `root`.
+    /// OCI runtime specification 1.2. `root.path` is where the root is on the host if it is absolute;
+    /// what the root is stands in `root`.
     pub spec: Spec,
     pub user: UserPlan,
     /// Namespaces of other containers to live in; their paths are known at the start only.

@@ -20,6 +20,9 @@ pub struct Cpu {
     pub usage_ns: u64,
     pub user_ns: u64,
     pub system_ns: u64,
+    /// Of `usage_ns`, by the number of the CPU; empty where it is not accounted (cgroup v2).
+    #[serde(default)]
+    pub per_cpu_ns: Vec<u64>,
     /// Enforcement periods that have elapsed, and how many of them hit the quota.
     pub periods: u64,
     pub throttled_periods: u64,

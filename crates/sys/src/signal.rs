@@ -70,6 +70,21 @@ pub fn reset_for_exec() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
 
+/// Has each of `signals` end this process at once, with 128 and its number as status. That is more
+/// than their default action, which the kernel spares the first process of a pid namespace. `execve`
+/// resets it (signal(7)). Allocates nothing.
+pub fn end_on(signals: &[i32]) {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit is async-signal-safe and runs no code of this process.
+        unsafe { libc::_exit(128 + signal) };
+    }
+    for signal in signals {
+        // SAFETY: the handler above is a function of the type that signal(2) wants, for as long as
+        // the program is; it touches no state that it could find half changed.
+        unsafe { libc::signal(*signal, end as *const () as libc::sighandler_t) };
+    }
+}
+
 /// Makes a broken pipe end the process as Unix filters expect (`gamut ps | head`).
 pub fn default_sigpipe() {
     // SAFETY: SIG_DFL installs no code.

@@ -266,7 +266,9 @@ pub(crate) fn start_failed(error: ClientError) -> Failure {
     let about_command = matches!(
         &error,
         ClientError::Start(
-            StartError::ProgramNotFound { .. } | StartError::ProgramNotRunnable { .. }
+            StartError::ProgramNotFound { .. }
+                | StartError::InterpreterNotFound { .. }
+                | StartError::ProgramNotRunnable { .. }
         )
     );
     let stage = if about_command {

@@ -117,6 +117,10 @@ pub(super) fn stats(
             // New in Linux 4.7.
             read.user_ns = number("cpuacct.usage_user")?.unwrap_or(0);
             read.system_ns = number("cpuacct.usage_sys")?.unwrap_or(0);
+            if let Ok(listed) = dir.read_all("cpuacct.usage_percpu") {
+                let numbers = listed.split_ascii_whitespace().map(str::parse);
+                read.per_cpu_ns = numbers.flatten().collect();
+            }
         }
         Some((Version::V2, dir)) => read_v2(dir, &mut read)?,
         None => {}

@@ -41,8 +41,9 @@ impl Access {
         (other & !self).is_none()
     }
 
-    /// Letters out of `r`, `w`, `m`.
-    fn parse(letters: &str) -> Option<Self> {
+    /// Letters out of `r`, `w`, `m`; and `a`, for all, where something is denied: there is who writes so
+    /// (it is not the specification's), and what is denied must not be less than was meant.
+    fn parse(letters: &str, verdict: Verdict) -> Option<Self> {
         let mut set = Self::NONE;
         for letter in letters.chars() {
             set = set
@@ -50,6 +51,7 @@ impl Access {
                     'r' => Self::READ,
                     'w' => Self::WRITE,
                     'm' => Self::MKNOD,
+                    'a' if verdict == Verdict::Deny => Self::ALL,
                     _ => return None,
                 };
         }
@@ -228,7 +230,7 @@ impl DevicePolicy {
         let access = match rule.access().as_deref() {
             None | Some("") => Access::ALL,
             Some(letters) => {
-                Access::parse(letters).ok_or("access is made of the letters r, w and m")?
+                Access::parse(letters, verdict).ok_or("access is made of the letters r, w and m")?
             }
         };
         let (major, minor) = (number(rule.major())?, number(rule.minor())?);

@@ -13,6 +13,8 @@ pub enum CgroupError {
     NotMounted,
     #[error("`{path}` is not a usable cgroup path: {problem}")]
     InvalidPath { path: String, problem: &'static str },
+    #[error("unknown controller `{name}`")]
+    UnknownController { name: String },
     #[error("the cgroup `{path}` exists already")]
     Exists { path: String },
     #[error("there is no cgroup `{path}`")]
@@ -60,7 +62,7 @@ pub enum CgroupError {
     LimitBelowUse { limit_bytes: u64, used_bytes: u64 },
     #[error("there are no huge pages of size `{size}` here")]
     NoSuchPageSize { size: String },
-    #[error("`{key}` cannot be set: {problem}")]
+    #[error("invalid configuration: `{key}` cannot be set: {problem}")]
     UnifiedKey { key: String, problem: &'static str },
     #[error("the device rule `{rule}` cannot be meant: {problem}")]
     DeviceRule { rule: String, problem: &'static str },
@@ -184,6 +186,7 @@ impl Fault for CgroupError {
         match self {
             Self::NotMounted | Self::NoSuchPageSize { .. } => Kind::HostLacks,
             Self::InvalidPath { .. }
+            | Self::UnknownController { .. }
             | Self::InvalidLimit { .. }
             | Self::NotInCpuset { .. }
             | Self::UnifiedKey { .. }

@@ -26,6 +26,13 @@ pub struct Cgroup {
     slots: Vec<Slot>,
 }
 
+/// What becomes of a group that is there when it is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Present {
+    Refused,
+    Taken,
+}
+
 /// The group in one hierarchy: unset until it is known to exist.
 #[derive(Debug, Default)]
 struct Slot {
@@ -51,10 +58,28 @@ impl Cgroup {
             return Err(CgroupError::NotMounted);
         }
         for index in needs.places(hierarchies) {
-            if let Err(error) = group.make(index, needs.on(hierarchies.mounted[index].version)) {
+            let needs = needs.on(hierarchies.mounted[index].version);
+            if let Err(error) = group.make(index, needs, Present::Refused) {
                 group.unmake();
                 return Err(error);
             }
+        }
+        Ok(group)
+    }
+
+    /// As [`Self::create`], but takes a group that is there already, with the limits that it has.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`], of groups that exist apart. What was made stays.
+    pub fn adopt(
+        hierarchies: &Hierarchies,
+        path: &str,
+        needs: &Needs,
+    ) -> Result<Self, CgroupError> {
+        let group = Self::closed(hierarchies, path)?;
+        for index in needs.places(hierarchies) {
+            let needs = needs.on(hierarchies.mounted[index].version);
+            group.make(index, needs, Present::Taken)?;
         }
         Ok(group)
     }
@@ -65,7 +90,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// As [`Self::create`]; what was made stays, for [`Self::remove`].
-    pub fn adopt(
+    pub fn take_over(
         hierarchies: &Hierarchies,
         path: &str,
         needs: &Needs,
@@ -77,9 +102,11 @@ impl Cgroup {
             match (group.existing(index)?, version) {
                 (Some(_), Version::V1) => {}
                 (Some(_), Version::V2) => group.enable(index, needs.on(version))?,
-                (None, Version::V1) => drop(group.make(index, needs.on(version))?),
+                (None, Version::V1) => {
+                    drop(group.make(index, needs.on(version), Present::Refused)?)
+                }
                 (None, Version::V2) => {
-                    let dir = group.make(index, needs.on(version))?;
+                    let dir = group.make(index, needs.on(version), Present::Refused)?;
                     attach_to(dir, first.as_raw_nonzero().get())?;
                 }
             }
@@ -212,7 +239,8 @@ impl Cgroup {
             return Ok(Some((version, dir)));
         }
         let populated = self.reference()?.is_some();
-        let dir = self.make(index, ControllerSet::of(&[controller]))?;
+        let needs = ControllerSet::of(&[controller]);
+        let dir = self.make(index, needs, Present::Refused)?;
         if populated {
             self.gather(dir)?;
         }
@@ -278,7 +306,24 @@ impl Cgroup {
         Ok(Dir::open_existing(path)?.map(|dir| slot.dir.get_or_init(|| dir)))
     }
 
-    fn make(&self, index: usize, needs: ControllerSet) -> Result<&Dir, CgroupError> {
+    /// Has the group `below` in the place of this one, in one hierarchy that has this one.
+    pub(super) fn descend(&mut self, index: usize, below: &str) -> Result<(), CgroupError> {
+        if self.existing(index)?.is_none() {
+            return Ok(());
+        }
+        let path = format!("{}/{below}", self.path);
+        let found = Dir::open_existing(self.hierarchies.mounted[index].absolute(&path))?;
+        let dir = found.ok_or(CgroupError::NotFound { path })?;
+        self.slots[index].dir = OnceLock::from(dir);
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        index: usize,
+        needs: ControllerSet,
+        present: Present,
+    ) -> Result<&Dir, CgroupError> {
         let hierarchy = &self.hierarchies.mounted[index];
         let slot = &self.slots[index];
         let (above, name) = self.split_path();
@@ -290,7 +335,10 @@ impl Cgroup {
         if hierarchy.version == Version::V2 {
             enable_down_to(hierarchy, above, &parent, needs)?;
         }
-        let dir = parent.make_child(name)?;
+        let dir = match (parent.make_child(name), present) {
+            (Err(CgroupError::Exists { .. }), Present::Taken) => parent.child(name)?,
+            (made, _) => made?,
+        };
         let parent = slot.parent.get_or_init(|| parent);
         let dir = slot.dir.get_or_init(|| dir);
         inherit(hierarchy, parent, dir)?;
@@ -423,7 +471,7 @@ fn enable_in(dir: &Dir, wanted: ControllerSet) -> Result<(), CgroupError> {
 }
 
 /// A relative path of plain names.
-fn check_path(path: &str) -> Result<(), CgroupError> {
+pub(super) fn check_path(path: &str) -> Result<(), CgroupError> {
     let problem = if path.is_empty() {
         "it is empty"
     } else if path.starts_with('/') {

@@ -11,6 +11,7 @@
 //! out. Every file is reached from the descriptor of an open group ([`dir`]), so a directory with
 //! made-up files serves as a v2 host in tests.
 
+mod below;
 mod block;
 mod cause;
 mod controller;
@@ -40,6 +41,7 @@ mod write;
 
 pub(crate) use convert::{Bound, cpu_weight, io_weight, swap_alone};
 
+pub use below::Below;
 pub use controller::{Controller, ControllerSet};
 pub use discover::{Hierarchies, Hierarchy, Mode, Version};
 pub use error::{Cause, CgroupError, Warning};

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use gamut_sys::process;
+use gamut_sys::{process, signal};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 
@@ -17,14 +17,18 @@ use super::step::{At, Failure, Phase, PhaseMark, Step};
 pub(crate) struct Alone {
     /// Listens for the word to start.
     pub(crate) start: OwnedFd,
-    /// Whether hooks run when the mounts are made.
-    pub(crate) hooks: bool,
+    /// Where the root lies on the host, if hooks run when the mounts are made: they look for it there.
+    pub(crate) hooks: Option<CString>,
     /// Whether the network namespace is a new one.
     pub(crate) loopback: bool,
     /// The name of its session keyring.
     pub(crate) keyring: Option<CString>,
     pub(crate) root_propagation: Option<MountPropagationFlags>,
 }
+
+/// What ends a process that waits for its start, as a process without a namespace of its own: HUP, INT,
+/// QUIT, TERM; signal(7).
+const ENDING: [i32; 4] = [1, 2, 3, 15];
 
 impl Alone {
     pub(super) fn begin(&self) -> Result<(), Failure> {
@@ -52,6 +56,8 @@ impl Alone {
         Life::ItsOwn.apply()?;
         let kept = [self.start.as_fd(), runtime];
         process::close_all_but(3 + program.preserved, kept).at(Step::Descriptors)?;
+        // The first of a pid namespace is hit by what it handles only. `execve` puts that back.
+        signal::end_on(&ENDING);
         rustix::io::write(runtime, &PhaseMark::now(Phase::AwaitsStart)).at(Step::Start)?;
         let flags = rustix::net::SocketFlags::CLOEXEC;
         rustix::io::retry_on_intr(|| rustix::net::accept_with(&self.start, flags)).at(Step::Start)

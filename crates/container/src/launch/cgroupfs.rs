@@ -32,11 +32,7 @@ pub(crate) fn view(
     hierarchies: &Hierarchies,
 ) -> Result<View, StartError> {
     let options = mount.options().as_deref().unwrap_or_default();
-    let readonly = if options.iter().any(|o| o == "ro") {
-        attr::RDONLY
-    } else {
-        0
-    };
+    let readonly = super::mount_options::sort_options(options).flags.set & attr::RDONLY;
     let attributes = readonly | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let path = cgroup_path(plan);
     let group = |hierarchy: &Hierarchy| Later::Group {

@@ -96,6 +96,8 @@ impl Child {
                 op.carry_out(self.root.as_fd(), index, &mut given.trees())?;
             }
         }
+        // It is closed by its numbers, or by the execve: nobody closes it once more.
+        std::mem::forget(given);
         self.mark(keeper, Phase::Released);
         let Some(alone) = &self.alone else {
             return self.program.begin(keeper, self.traced);
@@ -138,7 +140,7 @@ impl Child {
             make_readonly(root, path).at_index(Step::ReadOnlyPath, index)?;
         }
         self.mark(keeper, Phase::Masked);
-        if self.alone.as_ref().is_some_and(|alone| alone.hooks) {
+        if self.has_hooks() {
             if given.is_none() {
                 *given = Some(Given::receive(keeper)?);
             }
@@ -163,11 +165,26 @@ impl Child {
         }
     }
 
+    /// Whether hooks run when the mounts are made.
+    pub(super) fn has_hooks(&self) -> bool {
+        self.alone
+            .as_ref()
+            .is_some_and(|alone| alone.hooks.is_some())
+    }
+
     /// Puts the root over the host's, in this mount namespace only: the one place that every user
-    /// namespace may reach. From here on its descriptor is the way to it.
+    /// namespace may reach. From here on its descriptor is the way to it. Hooks look for it at its
+    /// place on the host, and are given it there if that can be reached.
     fn attach_root(&self) -> Result<BorrowedFd<'_>, Failure> {
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        rustix::mount::move_mount(&self.root, c"", CWD, c"/", flags).at(Step::AttachRoot)?;
+        let attach = |path: &CStr| {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(&self.root, c"", CWD, path, flags)
+        };
+        let place = self.alone.as_ref().and_then(|alone| alone.hooks.as_deref());
+        match place.map(attach) {
+            Some(Ok(())) => {}
+            _ => attach(c"/").at(Step::AttachRoot)?,
+        }
         Ok(self.root.as_fd())
     }
 
@@ -211,7 +228,8 @@ impl Child {
             } else if let Some(first) = &empty {
                 open_tree(first.as_fd(), c"").at_index(Step::Mask, index)?
             } else {
-                super::mounts::empty_directory().at_index(Step::Mask, index)?
+                super::mounts::empty_directory(super::mounts::Mounted::ReadOnly)
+                    .at_index(Step::Mask, index)?
             };
             attach(cover.as_fd(), target.as_fd()).at_index(Step::Mask, index)?;
             if is_directory && empty.is_none() {

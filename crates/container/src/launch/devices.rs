@@ -3,16 +3,18 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
-use gamut_sys::mount::Reach;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 use rustix::fs::{FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
+use super::bind::{Locks, clone_host};
 use super::child::{attach, mount_target};
-use super::mounts::{self, Op, c_string, clone_host_tree};
+use super::idmap::Maps;
+use super::mounts::{self, Mounted, Op, Place, c_string, empty_directory};
+use super::prepare::step_failed;
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -30,28 +32,33 @@ pub(crate) struct Node {
 
 impl Node {
     pub(super) fn make(&self, directory: BorrowedFd<'_>, index: usize) -> Result<(), Failure> {
+        let name = self.name.as_c_str();
         if let Some(tree) = &self.bound {
-            let target = mount_target(directory, &self.name, Kind::File, index)?;
+            let target = mount_target(directory, name, Kind::File, index)?;
             return attach(tree.as_fd(), target.as_fd()).at_index(Step::Device, index);
         }
-        let name = self.name.as_c_str();
-        if name.to_bytes().contains(&b'/') {
-            // A device in a directory of its own (/dev/net/tun).
-            let split = name
-                .to_bytes()
-                .iter()
-                .rposition(|b| *b == b'/')
-                .unwrap_or(0);
-            let mut buffer = [0u8; 256];
-            if split >= buffer.len() {
-                return Err(Errno::NAMETOOLONG).at_index(Step::Device, index);
-            }
-            buffer[..split].copy_from_slice(&name.to_bytes()[..split]);
-            let parent = CStr::from_bytes_until_nul(&buffer)
-                .map_err(|_| Errno::INVAL)
-                .at_index(Step::Device, index)?;
-            mount_target(directory, parent, Kind::Directory, index)?;
+        let Some(split) = name.to_bytes().iter().rposition(|b| *b == b'/') else {
+            return self.make_in(directory, name, index);
+        };
+        // A device in a directory of its own (/dev/net/tun). That may be the image's, and a link.
+        let (above, last) = (&name.to_bytes()[..split], split + 1);
+        let mut buffer = [0u8; 256];
+        if above.len() >= buffer.len() {
+            return Err(Errno::NAMETOOLONG).at_index(Step::Device, index);
         }
+        buffer[..above.len()].copy_from_slice(above);
+        let parent = CStr::from_bytes_until_nul(&buffer)
+            .map_err(|_| Errno::INVAL)
+            .at_index(Step::Device, index)?;
+        let parent = mount_target(directory, parent, Kind::Directory, index)?;
+        let name = CStr::from_bytes_with_nul(&name.to_bytes_with_nul()[last..])
+            .map_err(|_| Errno::INVAL)
+            .at_index(Step::Device, index)?;
+        self.make_in(parent.as_fd(), name, index)
+    }
+
+    /// Makes it by a plain name.
+    fn make_in(&self, directory: BorrowedFd<'_>, name: &CStr, index: usize) -> Result<(), Failure> {
         let made = rustix::fs::mknodat(directory, name, self.file_type, self.mode, self.device);
         match made {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -59,29 +66,39 @@ impl Node {
         }
         if let Some((uid, gid)) = self.owner {
             let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            rustix::fs::chownat(
-                directory,
-                name,
-                uid,
-                gid,
-                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-            )
-            .at_index(Step::Device, index)?;
+            let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+            rustix::fs::chownat(directory, name, uid, gid, flags).at_index(Step::Device, index)?;
         }
         Ok(())
     }
 }
 
 /// How /dev gets its nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nodes {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Nodes<'a> {
     Make,
-    /// Bind the host's: a user namespace may make none.
-    Bind,
+    /// Bind the host's, or one that the keeper makes: a user namespace with these ids may make none.
+    Bind(Option<&'a Maps>),
+}
+
+/// The plan's own nodes that lie elsewhere than in /dev, if there are any.
+pub(crate) fn elsewhere(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Option<Op>, StartError> {
+    let outside = listed
+        .iter()
+        .filter(|device| !device.path().starts_with("/dev"));
+    let nodes: Result<Vec<_>, _> = outside
+        .map(|device| listed_node(device, Path::new("/"), how))
+        .collect();
+    let nodes = nodes?;
+    Ok((!nodes.is_empty()).then(|| Op::Devices {
+        target: c"/".to_owned(),
+        nodes,
+        links: Vec::new(),
+    }))
 }
 
 /// The nodes that the runtime specification requires ("Default Devices"), then the plan's own.
-pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes) -> Result<Op, StartError> {
+pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Op, StartError> {
     const DEFAULT: [(&str, u32, u32); 6] = [
         ("null", 1, 3),
         ("zero", 1, 5),
@@ -98,11 +115,15 @@ pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes) -> Result<Op, StartErr
             mode: Mode::from_raw_mode(0o666),
             device: rustix::fs::makedev(major, minor),
             owner: None,
-            bound: host_node(how, &Path::new("/dev").join(name))?,
+            bound: match how {
+                Nodes::Make => None,
+                Nodes::Bind(_) => Some(host_node(&Path::new("/dev").join(name))?),
+            },
         });
     }
-    for device in listed {
-        nodes.push(listed_node(device, how)?);
+    let below = Path::new("/dev");
+    for device in listed.iter().filter(|one| one.path().starts_with(below)) {
+        nodes.push(listed_node(device, below, how)?);
     }
     let links = [
         (c"fd", c"/proc/self/fd"),
@@ -146,10 +167,15 @@ pub(super) fn fill(
 /// anywhere yet. `None`: whoever starts the container makes it, and says what is wrong.
 pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
     // There is no root yet, and none is asked for.
-    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) = (
-        mounts::prepare(mount, rustix::fs::CWD, None),
-        devices(&[], Nodes::Make),
-    ) else {
+    const NOWHERE: Place<'_> = Place {
+        root: rustix::fs::CWD,
+        maps: None,
+        locks: Locks::Kernels,
+        inside: None,
+    };
+    let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) =
+        (mounts::prepare(mount, NOWHERE), devices(&[], Nodes::Make))
+    else {
         return None;
     };
     let tree = new.make().ok()?;
@@ -162,34 +188,50 @@ pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
     filled.then_some(tree)
 }
 
-fn host_node(how: Nodes, path: &Path) -> Result<Option<OwnedFd>, StartError> {
-    match how {
-        Nodes::Make => Ok(None),
-        Nodes::Bind => match clone_host_tree(path, Reach::One, 0, 0, None) {
-            Ok((tree, _)) => Ok(Some(tree)),
-            Err(errno) => Err(StartError::Step {
-                step: format!("bind the host's {}", path.display()),
-                reason: std::io::Error::from(errno).to_string(),
-                hint: None,
-            }),
-        },
-    }
+/// The host's own node, to be bound.
+fn host_node(path: &Path) -> Result<OwnedFd, StartError> {
+    let bound = clone_host(path, 0).map(|(tree, _)| tree);
+    bound.map_err(|errno| step_failed(format!("bind the host's {}", path.display()), errno))
 }
 
-fn listed_node(device: &LinuxDevice, how: Nodes) -> Result<Node, StartError> {
+/// A node of the keeper's making, on a file system that is nowhere else, to be bound. Its owner is one
+/// of the container's.
+fn bound_node(node: &Node, path: &Path, maps: &Maps) -> Result<OwnedFd, StartError> {
+    let made = empty_directory(Mounted::Writable).and_then(|directory| {
+        let (directory, name) = (directory.as_fd(), c"node");
+        rustix::fs::mknodat(directory, name, node.file_type, node.mode, node.device)?;
+        rustix::fs::chmodat(directory, name, node.mode, rustix::fs::AtFlags::empty())?;
+        let (uid, gid) = node.owner.unwrap_or((0, 0));
+        let owner = Some(Uid::from_raw(maps.uid(uid)));
+        let group = Some(Gid::from_raw(maps.gid(gid)));
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(directory, name, owner, group, flags)?;
+        super::child::open_tree(directory, name)
+    });
+    made.map_err(|errno| step_failed(format!("make the device {}", path.display()), errno))
+}
+
+/// Whether the host has the same device at the same place.
+fn is_hosts(path: &Path, node: &Node) -> bool {
+    rustix::fs::stat(path).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == node.file_type && stat.st_rdev == node.device
+    })
+}
+
+fn listed_node(device: &LinuxDevice, above: &Path, how: Nodes<'_>) -> Result<Node, StartError> {
     let path = device.path();
-    let Ok(name) = path.strip_prefix("/dev") else {
-        return Err(StartError::Request {
-            message: format!("the device {} does not lie below /dev", path.display()),
-            hint: Some("give it a path below /dev in the container".into()),
-        });
-    };
+    // Without a slash at its end.
+    let name: PathBuf = path
+        .strip_prefix(above)
+        .unwrap_or(path)
+        .components()
+        .collect();
     let file_type = match device.typ() {
         LinuxDeviceType::B => FileType::BlockDevice,
         LinuxDeviceType::P => FileType::Fifo,
         _ => FileType::CharacterDevice,
     };
-    Ok(Node {
+    let mut node = Node {
         name: c_string(name.as_os_str().as_bytes())?,
         file_type,
         mode: Mode::from_raw_mode(device.file_mode().unwrap_or(0o666)),
@@ -198,6 +240,13 @@ fn listed_node(device: &LinuxDevice, how: Nodes) -> Result<Node, StartError> {
             (None, None) => None,
             (uid, gid) => Some((uid.unwrap_or(0), gid.unwrap_or(0))),
         },
-        bound: host_node(how, path)?,
-    })
+        bound: None,
+    };
+    if let Nodes::Bind(maps) = how {
+        node.bound = Some(match maps {
+            Some(maps) if !is_hosts(path, &node) => bound_node(&node, path, maps)?,
+            _ => host_node(path)?,
+        });
+    }
+    Ok(node)
 }

@@ -288,7 +288,7 @@ fn path_string(path: &std::path::Path) -> Result<CString, StartError> {
 
 pub(crate) fn explain(args: &[String], failure: Failure) -> StartError {
     match failure.step {
-        Step::Exec | Step::WorkingDirectory => program_failed(args, failure),
+        Step::Exec | Step::Interpreter | Step::WorkingDirectory => program_failed(args, failure),
         step => step_failed(step.words(), failure.errno),
     }
 }

@@ -7,10 +7,9 @@ use std::path::Path;
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::LaunchPlan;
-use gamut_sys::mount::Reach;
 use oci_spec::runtime::Mount;
 
-use super::mounts;
+use super::bind::clone_host;
 use super::operations::Later;
 use super::prepare::step_failed;
 
@@ -41,7 +40,7 @@ pub(crate) fn write(path: &Path, contents: &str) -> Result<OwnedFd, StartError> 
         hint: (error.kind() == std::io::ErrorKind::StorageFull)
             .then(|| "free some disk space".to_owned()),
     })?;
-    let tree = mounts::clone_host_tree(path, Reach::One, 0, 0, None);
+    let tree = clone_host(path, 0);
     tree.map(|(tree, _)| tree)
         .map_err(|e| step_failed(format!("bind {}", path.display()), e))
 }

@@ -73,6 +73,14 @@ impl Manner {
         self
     }
 
+    /// Where an exec'd process runs before it has joined its control group: a bit for each of the
+    /// first CPUs.
+    pub(crate) fn begins_on(&self) -> Option<u128> {
+        let cpus = self.affinity[0].as_ref()?;
+        let listed = (0..128).filter(|cpu| cpus.is_set(*cpu));
+        Some(listed.fold(0, |mask, cpu| mask | 1 << cpu))
+    }
+
     /// For an exec: before it has a control group of the container.
     pub(super) fn begin(&self) -> Result<(), Failure> {
         self.run_on(0)

@@ -6,6 +6,7 @@
 //! word before it enters the groups and gives its privileges away.
 
 pub(crate) mod alone;
+mod bind;
 pub(crate) mod cgroupfs;
 pub(crate) mod child;
 mod copy_up;
@@ -32,6 +33,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::LaunchPlan;
 use gamut_sys::process::{self, Side, namespace};
+use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -170,7 +172,7 @@ fn accompany(
     }
     let cgroup = group.make(pid)?;
     let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
-    let hooks = prepared.child.alone.as_ref().is_some_and(|a| a.hooks);
+    let hooks = prepared.child.has_hooks();
     if hooks {
         // They find the process in its groups.
         cgroup.attach(pid).map_err(|e| cgroup_failed(&e))?;
@@ -325,6 +327,9 @@ fn clone_failed(errno: Errno) -> StartError {
 /// Puts a child's failure into words.
 fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     let Failure { step, index, errno } = failure;
+    if let Some(error) = of_scheduler(&plan.spec, failure) {
+        return error;
+    }
     let reason = match (step, errno) {
         // runc's words for what `target::for_mount` refuses.
         (Step::MountTarget, Errno::LOOP) => {
@@ -358,7 +363,7 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
                 .remove(0),
             reason: "is a directory".into(),
         },
-        Step::Exec | Step::WorkingDirectory => {
+        Step::Exec | Step::Interpreter | Step::WorkingDirectory => {
             let args = prepare::process(plan)
                 .ok()
                 .and_then(|p| p.args().clone())
@@ -372,6 +377,22 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
                 .then(|| "only sysctls of the container's own namespaces can be set".to_owned()),
         },
     }
+}
+
+/// A deadline is kept on all CPUs only (sched_setattr(2)), which the kernel's error does not say.
+pub(crate) fn of_scheduler(spec: &Spec, failure: Failure) -> Option<StartError> {
+    if (failure.step, failure.errno) != (Step::Scheduler, Errno::PERM) {
+        return None;
+    }
+    let resources = spec.linux().as_ref()?.resources().as_ref()?;
+    resources.cpu().as_ref()?.cpus().as_ref()?;
+    // runc's words.
+    let reason = "process scheduler can't be used together with AllowedCPUs";
+    Some(StartError::Step {
+        step: failure.step.words().to_owned(),
+        reason: format!("{reason}: {}", std::io::Error::from(failure.errno)),
+        hint: Some("leave out linux.resources.cpu.cpus".into()),
+    })
 }
 
 /// Whether the candidate that could not be run is a directory: execve(2) calls it a permission.
@@ -401,6 +422,9 @@ pub(crate) fn program_failed(args: &[String], failure: Failure) -> StartError {
         };
     }
     let reason = words(&reason);
+    if failure.step == Step::Interpreter {
+        return StartError::InterpreterNotFound { program };
+    }
     match failure.errno {
         Errno::NOENT | Errno::NOTDIR if program.contains('/') => StartError::ProgramNotFound {
             program,

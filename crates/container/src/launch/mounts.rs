@@ -12,11 +12,12 @@ use oci_spec::runtime::Mount;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::child::{IN_ROOT, PRIVATE, attach, mount_target, open_tree};
+use super::bind::{Bind, Locks};
+use super::child::{IN_ROOT, attach, mount_target, open_tree};
 use super::copy_up::copy_up;
 use super::devices::{self, Node};
 use super::idmap::Maps;
@@ -34,6 +35,12 @@ pub(crate) enum Op {
         tree: OwnedFd,
         target: CString,
         kind: Kind,
+    },
+    /// A copy of what the container has mounted before.
+    Inside {
+        source: CString,
+        bind: Bind,
+        target: CString,
     },
     /// A tree that the keeper gives when it has made it.
     Given { target: CString, kind: Kind },
@@ -56,6 +63,8 @@ pub(crate) struct NewMount {
     source: CString,
     options: Vec<(CString, Option<CString>)>,
     attributes: u64,
+    /// 0: none passes.
+    propagation: u64,
     pub(crate) target: CString,
     directories: Vec<CString>,
 }
@@ -66,6 +75,7 @@ impl Op {
         match self {
             Op::New(new) => &new.target,
             Op::Attach { target, .. }
+            | Op::Inside { target, .. }
             | Op::Devices { target, .. }
             | Op::Given { target, .. }
             | Op::ReadOnly { target } => target,
@@ -96,6 +106,15 @@ impl Op {
             }
             Op::Attach { tree, target, kind } => {
                 let target = mount_target(root, target, *kind, index)?;
+                attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
+            }
+            Op::Inside {
+                source,
+                bind,
+                target,
+            } => {
+                let (tree, kind) = bind.of_inside(root, source).at_index(Step::Mount, index)?;
+                let target = mount_target(root, target, kind, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }
             Op::ReadOnly { target } => {
@@ -153,6 +172,13 @@ impl NewMount {
         };
         let mount_attributes = MountAttrFlags::from_bits_retain(attributes as u32);
         let tree = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, mount_attributes)?;
+        if self.propagation != 0 {
+            let change = Change {
+                propagation: self.propagation,
+                ..Change::default()
+            };
+            sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
+        }
         for directory in &self.directories {
             rustix::fs::mkdirat(&tree, directory.as_c_str(), Mode::from_raw_mode(0o755))?;
         }
@@ -167,16 +193,28 @@ impl NewMount {
     }
 }
 
-/// An empty, read-only directory to cover others with.
-pub(crate) fn empty_directory() -> Result<OwnedFd, Errno> {
+/// What an empty directory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mounted {
+    /// To cover others with.
+    ReadOnly,
+    /// To make one node in.
+    Writable,
+}
+
+/// An empty directory on a file system of its own.
+pub(crate) fn empty_directory(mounted: Mounted) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), c"source", c"tmpfs")?;
     fsconfig_set_string(fs.as_fd(), c"nr_inodes", c"2")?;
     fsconfig_create(fs.as_fd())?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let always = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = match mounted {
+        Mounted::ReadOnly => {
+            always | MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV
+        }
+        Mounted::Writable => always,
+    };
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
@@ -192,24 +230,12 @@ pub(super) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
 }
 
 /// Prepares one mount of the specification; binds are opened here, with the host's eyes.
-pub(crate) fn prepare(
-    mount: &Mount,
-    root: BorrowedFd<'_>,
-    container: Option<&Maps>,
-) -> Result<Op, StartError> {
+pub(crate) fn prepare(mount: &Mount, place: Place<'_>) -> Result<Op, StartError> {
     let destination = mount.destination();
     let options = sort_options(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("");
     if options.bind.is_some() || kind == "bind" {
-        let source = mount.source().as_deref().unwrap_or(Path::new(""));
-        let given = Maps::new(
-            mount.uid_mappings().as_deref(),
-            mount.gid_mappings().as_deref(),
-        );
-        let maps = given
-            .as_ref()
-            .or(container.filter(|_| options.mapped.is_some()));
-        return bind(source, destination, &options, maps);
+        return bind(mount, &options, place);
     }
     if options.mapped.is_some() || mount.uid_mappings().is_some() {
         return Err(StartError::Request {
@@ -229,7 +255,7 @@ pub(crate) fn prepare(
     if kind == "tmpfs"
         && !has_mode
         && let Ok(covered) =
-            rustix::fs::openat2(root, &target, OFlags::PATH, Mode::empty(), IN_ROOT)
+            rustix::fs::openat2(place.root, &target, OFlags::PATH, Mode::empty(), IN_ROOT)
         && let Ok(stat) = rustix::fs::fstat(&covered)
     {
         // As runc has it: what covers a directory looks like it.
@@ -244,7 +270,8 @@ pub(crate) fn prepare(
         filesystem: c_string(kind)?,
         source: c_string(source)?,
         options: parameters,
-        attributes: options.set,
+        attributes: options.flags.set | options.recursive.set,
+        propagation: options.propagation.map_or(0, |(kind, _)| kind),
         target,
         directories: Vec::new(),
     };
@@ -252,7 +279,7 @@ pub(crate) fn prepare(
         return Ok(Op::New(new));
     }
     let made = new.make().and_then(|tree| {
-        copy_up(root, &new.target, tree.as_fd())?;
+        copy_up(place.root, &new.target, tree.as_fd())?;
         Ok(tree)
     });
     let tree = made.map_err(|errno| {
@@ -272,114 +299,78 @@ pub(crate) fn directory_tree(target: &CStr, directories: Vec<CString>) -> Op {
         source: c"cgroup".to_owned(),
         options: vec![(c"mode".to_owned(), Some(c"755".to_owned()))],
         attributes: attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC,
+        propagation: 0,
         target: target.to_owned(),
         directories,
     })
 }
 
-/// Clones a tree of the host; the child attaches it.
-pub(crate) fn clone_host_tree(
-    source: &Path,
-    reach: Reach,
-    set: u64,
-    clear: u64,
-    passing: Option<(u64, Reach)>,
-) -> Result<(OwnedFd, Kind), Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if reach == Reach::Tree {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    // Events pass through none of it unless somebody wants that; the attributes are for the
-    // topmost mount only.
-    let passing = passing.unwrap_or((PRIVATE, reach));
-    let mut change = Change {
-        propagation: passing.0,
-        ..Change::default()
-    };
-    if passing.1 == Reach::Tree {
-        sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change)?;
-        change = Change::default();
-    }
-    if passing.1 == Reach::One || set | clear != 0 {
-        change.set = set;
-        change.clear = clear;
-        sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
-    }
-    let kind = if super::target::is_directory(tree.as_fd())? {
-        Kind::Directory
-    } else {
-        Kind::File
-    };
-    Ok((tree, kind))
+/// What a listed mount is drawn for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The container's root, by its descriptor.
+    pub(crate) root: BorrowedFd<'a>,
+    /// The ids of its user namespace, if it has one.
+    pub(crate) maps: Option<&'a Maps>,
+    pub(crate) locks: Locks,
+    /// Where the source of a bind is, seen from the root, if it is on a mount of the container's own:
+    /// that is there when it is mounted, and not yet now.
+    pub(crate) inside: Option<&'a Path>,
 }
 
-fn bind(
-    source: &Path,
-    destination: &Path,
-    options: &Options,
-    maps: Option<&Maps>,
-) -> Result<Op, StartError> {
-    let reach = options.bind.unwrap_or(Reach::Tree);
-    let failed = |errno: Errno| StartError::Request {
+fn bind(mount: &Mount, options: &Options, place: Place<'_>) -> Result<Op, StartError> {
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    let given = Maps::new(
+        mount.uid_mappings().as_deref(),
+        mount.gid_mappings().as_deref(),
+    );
+    let maps = given
+        .as_ref()
+        .or(place.maps.filter(|_| options.mapped.is_some()));
+    let mapped = match maps {
+        None => None,
+        Some(maps) => Some((maps.namespace()?, options.mapped.unwrap_or(Reach::One))),
+    };
+    let bind = Bind {
+        reach: options.bind.unwrap_or(Reach::Tree),
+        flags: options.flags,
+        recursive: options.recursive,
+        propagation: options.propagation,
+        mapped,
+        locks: place.locks,
+    };
+    let target = c_string(mount.destination().as_os_str().as_bytes())?;
+    if let Some(inside) = place.inside {
+        let source = c_string(inside.as_os_str().as_bytes())?;
+        return Ok(Op::Inside {
+            source,
+            bind,
+            target,
+        });
+    }
+    let path = c_string(source.as_os_str().as_bytes())?;
+    let (tree, kind) = bind.of(CWD, &path).map_err(|errno| StartError::Request {
         message: format!(
             "cannot bind {}: {}",
             source.display(),
             std::io::Error::from(errno)
         ),
-        hint: (errno == Errno::NOENT).then(|| "the source of a bind must exist".to_owned()),
-    };
-    // As runc has it: with any flag asked for, those of the source are not taken over.
-    let clear = match options.set | options.clear {
-        0 => 0,
-        _ => (options.clear | FLAGS) & !options.set,
-    };
-    let clone = |clear| clone_host_tree(source, reach, options.set, clear, options.propagation);
-    let cloned = match clone(clear) {
-        // Whoever mounted the source locked its flags (mount_namespaces(7)).
-        Err(Errno::PERM) => clone(options.clear),
-        other => other,
-    };
-    let (tree, kind) = cloned.map_err(failed)?;
-    if let Some(maps) = maps {
-        let userns = maps.namespace()?;
-        let change = Change {
-            set: attr::IDMAP,
-            userns: Some(userns.as_fd()),
-            ..Change::default()
-        };
-        let reach = options.mapped.unwrap_or(Reach::One);
-        sysmount::set_attributes(tree.as_fd(), reach, &change).map_err(|errno| {
-            StartError::Request {
-                message: format!(
-                    "cannot show {} with other owners: {}",
-                    source.display(),
-                    std::io::Error::from(errno)
-                ),
-                hint: Some(
-                    "its file system must support id-mapped mounts, and not be mapped already"
-                        .into(),
-                ),
-            }
-        })?;
-    }
-    if options.recursive_readonly {
-        let change = Change {
-            set: attr::RDONLY,
-            ..Change::default()
-        };
-        sysmount::set_attributes(tree.as_fd(), Reach::Tree, &change).map_err(failed)?;
-    }
-    Ok(Op::Attach {
-        tree,
-        target: c_string(destination.as_os_str().as_bytes())?,
-        kind,
-    })
+        hint: hint(errno, bind.mapped.is_some()),
+    })?;
+    Ok(Op::Attach { tree, target, kind })
 }
 
-/// What a mount can have of its own, whatever its file system.
-const FLAGS: u64 =
-    attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC | attr::NOSYMFOLLOW | attr::NODIRATIME;
+fn hint(errno: Errno, mapped: bool) -> Option<String> {
+    let text = match errno {
+        Errno::NOENT => "the source of a bind must exist",
+        Errno::PERM => "flags of the source are locked, and the bind is to do without them",
+        Errno::INVAL if mapped => {
+            "to show files with other owners their file system must support id-mapped mounts, and not be mapped already"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
 
 /// A devpts instance of the container's own, made by the keeper, which so holds the way to its
 /// terminals: devpts(5). Ids are the host's.

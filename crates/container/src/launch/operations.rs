@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::{Groups, LaunchPlan, Terminal};
-use gamut_sys::mount::Reach;
+use oci_spec::runtime::Mount;
 
+use super::bind::{Locks, clone_host};
 use super::devices::{self, Nodes};
-use super::mounts::{self, Op};
+use super::mounts::{self, Op, Place};
 use super::prepare::{errno_of, step_failed};
 use super::target::Kind;
 use super::{files, idmap};
@@ -29,11 +30,9 @@ impl Later {
     /// The tree to give, when the control groups are there.
     pub(crate) fn make(&self) -> Result<OwnedFd, StartError> {
         match self {
-            Later::Group { path, attributes } => {
-                mounts::clone_host_tree(path, Reach::One, *attributes, 0, None)
-                    .map(|(tree, _)| tree)
-                    .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e))
-            }
+            Later::Group { path, attributes } => clone_host(path, *attributes)
+                .map(|(tree, _)| tree)
+                .map_err(|e| step_failed(format!("bind the cgroup {}", path.display()), e)),
             Later::File { path, contents } => files::write(path, contents),
         }
     }
@@ -82,7 +81,14 @@ pub(crate) fn of(
     let mut operations = Operations::default();
     let mut below_cgroups = None;
     let mut readonly_dev = false;
-    for mount in plan.spec.mounts().as_deref().unwrap_or_default() {
+    let (locks, nodes) = if userns {
+        (Locks::Assumed, Nodes::Bind(maps))
+    } else {
+        (Locks::Kernels, Nodes::Make)
+    };
+    let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
+    for (index, mount) in mounts.iter().enumerate() {
+        let earlier = &mounts[..index];
         let destination = mount.destination().as_path();
         let late = below_cgroups.is_some_and(|above| destination.starts_with(above));
         let ops = if late {
@@ -132,20 +138,36 @@ pub(crate) fn of(
                 operations.devpts = Some(made);
             }
             _ => {
-                let mut op = mounts::prepare(mount, root, maps)?;
+                let inside = own_source(plan, mount, earlier);
+                let mut op = mounts::prepare(
+                    mount,
+                    Place {
+                        root,
+                        maps,
+                        locks,
+                        inside,
+                    },
+                )?;
                 if let (true, Op::New(new)) = (is_dev, &mut op) {
                     readonly_dev |= new.writable();
                 }
                 ops.push(op);
             }
         }
-        if is_dev {
-            operations.now.push(devices::devices(
-                linux_devices,
-                if userns { Nodes::Bind } else { Nodes::Make },
-            )?);
+        if is_dev && !is_bind(mount) {
+            let made = devices::devices(linux_devices, nodes)?;
+            operations.now.push(made);
         }
     }
+    let is_dev = |mount: &Mount| mount.destination() == Path::new("/dev");
+    if !mounts.iter().any(is_dev) {
+        // In the root itself.
+        let made = devices::devices(linux_devices, nodes)?;
+        operations.now.push(made);
+    }
+    operations
+        .now
+        .extend(devices::elsewhere(linux_devices, nodes)?);
     if readonly_dev {
         let target = c"/dev".to_owned();
         operations.now.push(Op::ReadOnly { target });
@@ -163,6 +185,29 @@ pub(crate) fn of(
         }
     }
     Ok(operations)
+}
+
+/// Whether somebody else's files are shown: what is there is theirs to make.
+fn is_bind(mount: &Mount) -> bool {
+    let options = mount.options().as_deref().unwrap_or_default();
+    let named = options.iter().any(|word| word == "bind" || word == "rbind");
+    named || mount.typ().as_deref() == Some("bind")
+}
+
+/// Where the source of a bind is in the container's root, if one of the `earlier` mounts is there or
+/// above it. Without one it is what it is on the host.
+fn own_source<'a>(plan: &LaunchPlan, mount: &'a Mount, earlier: &[Mount]) -> Option<&'a Path> {
+    let root = plan.spec.root().as_ref()?.path();
+    if !root.is_absolute() {
+        return None;
+    }
+    let source = mount.source().as_ref()?.strip_prefix(root).ok()?;
+    let covers = |above: &Mount| {
+        let above = above.destination();
+        let above = above.strip_prefix("/").unwrap_or(above);
+        source.starts_with(above)
+    };
+    earlier.iter().any(covers).then_some(source)
 }
 
 impl Operations {

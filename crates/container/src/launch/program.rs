@@ -137,6 +137,8 @@ impl Program {
         process::close_on_exec_from(3 + self.preserved).at(Step::Descriptors)?;
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         self.manner.apply()?;
+        // A filter may know nothing of openat2.
+        let directory = open_directory(&self.cwd);
         drop_bounding(self.capabilities.bounding).at(Step::BoundingSet)?;
         if !self.no_new_privileges {
             // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
@@ -148,7 +150,13 @@ impl Program {
         rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::User)?;
         rustix::thread::set_keep_capabilities(false).at(Step::User)?;
-        enter(&self.cwd).at(Step::WorkingDirectory)?;
+        match directory {
+            Ok(directory) => rustix::process::fchdir(directory),
+            // Root may be kept out of what is another's (NFS, FUSE).
+            Err(Errno::ACCESS) => enter(&self.cwd),
+            Err(errno) => Err(errno),
+        }
+        .at(Step::WorkingDirectory)?;
         self.set_capabilities().at(Step::Capabilities)?;
         // A change of identity clears it (prctl(2)).
         self.life.apply()?;
@@ -169,6 +177,12 @@ impl Program {
                 errno,
             };
             match errno {
+                Errno::NOENT if rustix::fs::stat(candidate.as_c_str()).is_ok() => {
+                    return Err(Failure {
+                        step: Step::Interpreter,
+                        ..seen
+                    });
+                }
                 // What is not there must not hide what was there and could not be run.
                 Errno::NOENT | Errno::NOTDIR => {}
                 Errno::ACCESS => failure = seen,
@@ -206,13 +220,16 @@ impl Program {
     }
 }
 
-/// Goes to a working directory. Not by a link of the kernel's own: `/proc/self/fd/N` leads to whatever
+/// Opens a working directory. Not by a link of the kernel's own: `/proc/self/fd/N` leads to whatever
 /// this process still has open, which is the host's (CVE-2024-21626).
-fn enter(path: &CStr) -> Result<(), Errno> {
+fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_MAGICLINKS;
-    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?;
-    rustix::process::fchdir(directory)
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
+}
+
+fn enter(path: &CStr) -> Result<(), Errno> {
+    rustix::process::fchdir(open_directory(path)?)
 }
 
 fn bits(mask: u64) -> impl Iterator<Item = u32> {

@@ -45,10 +45,11 @@ pub(crate) enum Step {
     Personality,
     MemoryPolicy,
     Label,
+    Interpreter,
 }
 
 impl Step {
-    const ALL: [Step; 38] = [
+    const ALL: [Step; 39] = [
         Step::Wait,
         Step::DeathSignal,
         Step::Cgroup,
@@ -87,6 +88,7 @@ impl Step {
         Step::Personality,
         Step::MemoryPolicy,
         Step::Label,
+        Step::Interpreter,
     ];
 
     fn from_number(number: u8) -> Option<Step> {
@@ -134,6 +136,7 @@ impl Step {
             Step::Personality => "set the execution domain",
             Step::MemoryPolicy => "set the memory policy",
             Step::Label => "set the security label",
+            Step::Interpreter => "execute",
         }
     }
 }

@@ -9,7 +9,9 @@ use gamut_plan::launch::{
 };
 use gamut_plan::level::Level;
 use gamut_plan::sysctl::namespace_of;
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{
+    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Spec,
+};
 use serde_json::Value;
 
 use super::error::OciError;
@@ -49,6 +51,22 @@ impl Bundle {
             spec,
             warnings,
         })
+    }
+}
+
+impl Bundle {
+    /// Tells the program of sockets that it inherits, if it is the first of a pid namespace: then its
+    /// number is known, by which it sees that they are for it.
+    pub(super) fn listen_on(&mut self, sockets: u32) {
+        let linux = self.spec.linux().as_ref();
+        let namespaces = linux.and_then(|linux| linux.namespaces().as_deref());
+        let own = |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::Pid && n.path().is_none();
+        let first = namespaces.unwrap_or_default().iter().any(own);
+        if let (true, true, Some(process)) = (sockets > 0, first, self.spec.process_mut()) {
+            let mut env = process.env().clone().unwrap_or_default();
+            env.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
+            process.set_env(Some(env));
+        }
     }
 }
 
@@ -107,9 +125,27 @@ fn ease_process(process: &mut Value) -> Vec<String> {
     }
     unknown.sort();
     unknown.dedup();
-    unknown
+    let unknown = unknown
         .into_iter()
-        .map(|name| format!("the capability {name} is unknown here and left out"))
+        .map(|name| format!("the capability {name} is unknown here and left out"));
+    unknown.chain(without_ground(process)).collect()
+}
+
+/// Ambient capabilities that cannot be: those that are not permitted and inheritable, too
+/// (capabilities(7)). The words are runc's.
+fn without_ground(process: &Value) -> Vec<String> {
+    let set = |name: &str| {
+        let set = process.pointer(&format!("/capabilities/{name}"));
+        let set = set.and_then(Value::as_array).into_iter().flatten();
+        set.filter_map(Value::as_str).collect::<Vec<_>>()
+    };
+    let (permitted, inheritable) = (set("permitted"), set("inheritable"));
+    let ambient = set("ambient").into_iter();
+    ambient
+        .filter(|name| !permitted.contains(name) || !inheritable.contains(name))
+        .map(|name| {
+            format!("can't raise ambient capability {name}: it is not permitted and inheritable")
+        })
         .collect()
 }
 
@@ -127,10 +163,20 @@ fn ease_linux(json: &mut Value) {
     }
 }
 
-/// Relative sources of binds are the bundle's ("Mounts"), and the default devices may be used
-/// whatever the rules say before ("Default Devices"; runc and crun append them).
+/// The root and relative sources of binds are the bundle's ("Root", "Mounts"), and the default devices
+/// may be used whatever the rules say before ("Default Devices"; runc and crun append them).
 fn settled(mut spec: Spec, directory: &Path) -> Spec {
+    let root = spec.root().as_ref().map(|root| directory.join(root.path()));
+    if let (Some(root), Some(own)) = (&root, spec.root_mut()) {
+        own.set_path(root.clone());
+    }
     for mount in spec.mounts_mut().iter_mut().flatten() {
+        // A destination by its place on the host is one in the root, as with runc.
+        let below = root.as_deref().filter(|root| *root != Path::new("/"));
+        let below = below.and_then(|root| mount.destination().strip_prefix(root).ok());
+        if let Some(destination) = below.map(|below| Path::new("/").join(below)) {
+            mount.set_destination(destination);
+        }
         let options = mount.options().as_deref().unwrap_or_default();
         let binds = mount.typ().as_deref() == Some("bind")
             || options
@@ -210,8 +256,10 @@ fn check(spec: &Spec) -> Result<(), String> {
     {
         return Err(format!("the namespace `{}` is listed twice", twice.1));
     }
-    if !kinds.contains(&LinuxNamespaceType::Mount) {
-        return Err("gamut needs a mount namespace for each container".into());
+    let own_mounts =
+        |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::Mount && n.path().is_none();
+    if !namespaces.iter().any(own_mounts) {
+        return Err("gamut needs a mount namespace of its own for each container".into());
     }
     for mount in spec.mounts().as_deref().unwrap_or_default() {
         proc_mount::check(mount)?;
@@ -295,6 +343,17 @@ pub(super) fn check_process(process: &Process) -> Result<(), String> {
     Ok(())
 }
 
+/// crun's annotation, by which podman has `--group-add keep-groups` done.
+fn keeps_groups(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    annotations.is_some_and(|all| all.contains_key("run.oci.keep_original_groups"))
+}
+
+fn own_groups() -> Vec<u32> {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    groups.into_iter().map(rustix::fs::Gid::as_raw).collect()
+}
+
 /// The plan of a container that has no keeper. Its root, its cgroup and its streams are given to
 /// the start apart.
 pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> LaunchPlan {
@@ -308,7 +367,11 @@ pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> Launch
         Ids {
             uid: user.uid(),
             gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
+            groups: if keeps_groups(&spec) {
+                own_groups()
+            } else {
+                user.additional_gids().clone().unwrap_or_default()
+            },
         }
     });
     let terminal = match process {

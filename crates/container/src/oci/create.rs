@@ -1,13 +1,14 @@
 //! `create`: everything of a container but the word to run its program.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gamut_plan::cell::{CellFds, Connect, StartError};
-use gamut_plan::launch::{LaunchPlan, Terminal};
+use gamut_plan::launch::{LaunchPlan, Terminal, Trace};
 use gamut_sys::mount::{Change, Reach};
 use gamut_sys::process::namespace;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -17,7 +18,7 @@ use super::bundle::{self, Bundle};
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
 use super::record::{self, Record, Status};
-use super::{Runtime, start};
+use super::{Runtime, Tell, start};
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::group::{Group, Scope, Stale};
 use crate::launch::alone::Alone;
@@ -38,6 +39,8 @@ pub struct Create {
     pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program inherits.
     pub preserved_fds: u32,
+    /// How many of them are sockets that the program is to serve: sd_listen_fds(3).
+    pub listening_fds: u32,
     pub keyring: Keyring,
     pub cgroups: CgroupDriver,
 }
@@ -117,7 +120,12 @@ impl Runtime {
         // Before there is a record by which a group of others could be taken for the container's.
         check_group(&hierarchies, &cgroup)?;
         record::write(&directory.path, &record)?;
-        let plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        let mut bundle = bundle;
+        bundle.listen_on(options.listening_fds);
+        let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        if self.tell.is_some() {
+            plan.trace = Trace::On;
+        }
         if plan.spec.process().is_none() {
             return Err(OciError::Config {
                 path: bundle.directory.join("config.json"),
@@ -126,6 +134,7 @@ impl Runtime {
         }
         let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty).in_scope(scope);
         let mut made = Making {
+            runtime: self,
             record: &mut record,
             directory: &directory.path,
         }
@@ -173,7 +182,9 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<(), OciErr
 pub(super) fn check_console(console: &Console, terminal: Option<bool>) -> Result<(), OciError> {
     match (terminal == Some(true), console) {
         (true, Console::None) => Err(OciError::Console(
-            "cannot allocate tty if runc will detach without setting console socket".into(),
+            "cannot allocate tty if runc will detach without setting console socket: \
+             use --console-socket"
+                .into(),
         )),
         (false, Console::Socket(_)) => Err(OciError::Console(
             "cannot use console socket if runc will not detach or allocate tty".into(),
@@ -279,6 +290,7 @@ impl Drop for Claimed {
 }
 
 struct Making<'a> {
+    runtime: &'a Runtime,
     record: &'a mut Record,
     directory: &'a Path,
 }
@@ -297,7 +309,8 @@ impl Making<'_> {
         hierarchies: &Hierarchies,
         group: &mut Group<'_>,
     ) -> Result<Made, OciError> {
-        let root = open_root(&self.record.rootfs())?;
+        let rootfs = self.record.rootfs();
+        let root = open_root(&rootfs)?;
         let mut prepared = prepare::prepare(plan, own_streams(), root, hierarchies, None)?;
         if plan.streams.terminal != Terminal::None && prepared.terminal.is_none() {
             return Err(OciError::Console(
@@ -317,7 +330,10 @@ impl Making<'_> {
         .any(|stage| !stage.of(listed.as_ref()).is_empty());
         prepared.child.alone = Some(Alone {
             start: listen(self.directory)?,
-            hooks: has_hooks,
+            hooks: match has_hooks {
+                true => Some(c_string(rootfs.as_os_str().as_bytes())?),
+                false => None,
+            },
             loopback: prepared.namespaces & namespace::NET != 0,
             keyring: match options.keyring {
                 Keyring::New => Some(c_string(format!("_ses.{}", self.record.id))?),
@@ -329,8 +345,11 @@ impl Making<'_> {
         program.manner = std::mem::take(&mut program.manner).anywhere();
         prepared.child.program.life = Life::ItsOwn;
         prepared.child.program.preserved = options.preserved_fds;
+        self.runtime.tell_of(&prepared.child.program);
         let wanted = limits::of(plan);
         let mut hooks = CreateHooks {
+            began_ns: launch::now_ns(),
+            tell: self.runtime.tell.as_ref(),
             record: self.record,
             namespaces: exec::joined(plan),
         };
@@ -408,6 +427,9 @@ fn root_propagation(plan: &LaunchPlan) -> Result<Option<MountPropagationFlags>, 
 
 /// The hooks of the creation, run when the mounts are made.
 struct CreateHooks<'a> {
+    /// On the monotonic clock.
+    began_ns: u64,
+    tell: Option<&'a Tell>,
     record: &'a mut Record,
     namespaces: u64,
 }
@@ -415,6 +437,13 @@ struct CreateHooks<'a> {
 impl Connect for CreateHooks<'_> {
     fn connect(&mut self, _netns: BorrowedFd<'_>) -> Result<(), StartError> {
         Ok(())
+    }
+
+    fn mark(&mut self, phase: &str, at_ns: u64) {
+        if let Some(tell) = self.tell {
+            let after_us = at_ns.saturating_sub(self.began_ns) / 1000;
+            tell(&format!("{phase}, after {after_us} us"));
+        }
     }
 
     fn mounted(&mut self, pid: i32) -> Result<(), StartError> {
@@ -434,25 +463,31 @@ impl Connect for CreateHooks<'_> {
 
 impl CreateHooks<'_> {
     fn run(&mut self, pid: i32) -> Result<(), OciError> {
-        let state = self.record.state(Status::Creating);
-        let state = serde_json::to_vec(&state).unwrap_or_default();
-        let listed = self.record.spec.hooks().as_ref();
+        let record = &*self.record;
+        let mut state = record.state(Status::Creating);
+        let listed = record.spec.hooks().as_ref();
+        let host = Place::Host {
+            directory: Some(&record.bundle),
+        };
         for stage in [Stage::Prestart, Stage::CreateRuntime] {
-            hooks::run(stage, stage.of(listed), &Place::Host, &state)?;
+            hooks::run(stage, stage.of(listed), &host, &state)?;
         }
         let stage = Stage::CreateContainer;
         if stage.of(listed).is_empty() {
             return Ok(());
         }
+        state.pid = record::pid_inside(pid);
         let failed = |errno| step_failed("open the container's process", errno);
         let pid =
             rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(rustix::io::Errno::SRCH))?;
         let flags = rustix::process::PidfdFlags::empty();
         let pidfd = rustix::process::pidfd_open(pid, flags).map_err(failed)?;
         let init = Started { pid, pidfd };
-        let inside = Place::Container {
+        let rootfs = record.rootfs();
+        let inside = Place::Creation {
             init: &init,
             namespaces: self.namespaces,
+            directory: &rootfs,
         };
         hooks::run(stage, stage.of(listed), &inside, &state)
     }

@@ -75,9 +75,10 @@ impl Known {
             .map_err(|error| OciError::io("remove", &self.directory, error))?;
         let stage = Stage::Poststop;
         let state = self.record.state(Status::Stopped);
-        let state = serde_json::to_vec(&state).unwrap_or_default();
+        let place = Place::Host { directory: None };
+        let mut told = Vec::new();
         for hook in stage.of(self.record.spec.hooks().as_ref()) {
-            let run = hooks::run(stage, std::slice::from_ref(hook), &Place::Host, &state);
+            let run = hooks::run(stage, std::slice::from_ref(hook), &place, &state);
             told.extend(run.err().map(|error| error.to_string()));
         }
         Ok(told)

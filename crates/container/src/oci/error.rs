@@ -27,6 +27,11 @@ pub enum OciError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("failed to connect with seccomp agent {}: {source}", .path.display())]
+    Agent {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("container not running: `{0}`")]
     NotRunning(String),
     #[error("cannot start a container that is {}", .0.name())]
@@ -87,7 +92,9 @@ impl Fault for OciError {
             | OciError::Signal(_)
             | OciError::Console(_) => Kind::Invalid,
             OciError::NeedsRoot => Kind::Denied,
-            OciError::Io { .. } | OciError::Hook { .. } => Kind::Unavailable,
+            OciError::Io { .. } | OciError::Agent { .. } | OciError::Hook { .. } => {
+                Kind::Unavailable
+            }
             OciError::Cgroup(error) => error.kind(),
             OciError::Systemd(error) => error.kind(),
             OciError::Start(error) => error.kind(),

@@ -11,11 +11,11 @@ use super::create::{Console, check_console, own_streams, send, write_pid_file};
 use super::error::OciError;
 use super::record::Status;
 use super::{Known, Runtime, bundle, supervisor};
-use crate::cgroup::Cgroup;
+use crate::cgroup::Below;
 use crate::launch::exec::{self, JoinError, Joining};
 use crate::launch::prepare::{self, step_failed};
 use crate::launch::program::Life;
-use crate::launch::{Started, terminal, users};
+use crate::launch::{self, Started, terminal, users};
 use crate::limits;
 
 /// How a further process is to be made.
@@ -27,8 +27,8 @@ pub struct Exec {
     /// Takes a pidfd of the process.
     pub pidfd_socket: Option<PathBuf>,
     pub preserved_fds: u32,
-    /// A group below the container's own.
-    pub cgroup: Option<String>,
+    /// Groups below the container's own; where none is named, it is that itself.
+    pub cgroup: Vec<Below>,
     /// Whether a paused container is no obstacle.
     pub paused: Paused,
 }
@@ -91,11 +91,14 @@ impl Runtime {
         let mut spec = record.spec.clone();
         spec.set_process(Some(options.process.clone()));
         let plan = bundle::plan(&record.id, spec, &record.cgroup, self.cache());
-        let cgroup = self.cgroup_of(known, options.cgroup.as_deref())?;
+        let cgroup = known.cgroup()?.descended(&options.cgroup);
+        let cgroup = cgroup.map_err(OciError::Cgroup)?;
         let (mut program, master) = program(&plan, &init)?;
         program.manner = std::mem::take(&mut program.manner).anywhere();
         program.life = Life::ItsOwn;
         program.preserved = options.preserved_fds;
+        self.tell_of(&program);
+        let cpus = program.manner.begins_on();
         let wanted = limits::of(&plan);
         let joining = Joining {
             init: init.pidfd.as_fd(),
@@ -115,10 +118,15 @@ impl Runtime {
             JoinError::Start(error) => error,
             JoinError::Child(failure) => {
                 let args = options.process.args().as_deref().unwrap_or_default();
-                exec::explain(args, failure)
+                let error = launch::of_scheduler(&plan.spec, failure);
+                error.unwrap_or_else(|| exec::explain(args, failure))
             }
         })?;
         let pid = started.pid.as_raw_nonzero().get();
+        if let (Some(tell), Some(cpus)) = (&self.tell, cpus) {
+            // Headed as runc's, whose debug log is searched for it.
+            tell(&format!("nsexec[{pid}]: affinity: {cpus:#x}"));
+        }
         let terminal = match (&options.console, master) {
             (Console::Socket(path), Some(master)) => {
                 send(path, b"/dev/ptmx", master.as_fd())?;
@@ -136,14 +144,6 @@ impl Runtime {
             warnings: wanted.warnings,
             pidfd: started.pidfd,
         })
-    }
-
-    fn cgroup_of(&self, known: &Known, below: Option<&str>) -> Result<Cgroup, OciError> {
-        let path = match below.map(|below| below.trim_matches('/')) {
-            Some(below) if !below.is_empty() => format!("{}/{below}", known.record.cgroup),
-            _ => return known.cgroup(),
-        };
-        known.cgroup_at(&path)
     }
 }
 

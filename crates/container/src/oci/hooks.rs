@@ -1,12 +1,12 @@
 //! Hooks: programs that somebody else wants to be run at points of a container's life. Each gets
 //! the container's state on its standard input. Runtime specification, "POSIX-platform Hooks".
 
-use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use gamut_plan::cell::StartError;
+use gamut_plan::launch::LaunchPlan;
 use gamut_sys::process::StringArray;
 use oci_spec::runtime::{Hook, Hooks};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -14,12 +14,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::error::OciError;
-use crate::launch::Started;
-use crate::launch::exec::{JoinError, Joining, join};
+use super::record::State;
+use crate::cgroup::Cgroup;
+use crate::launch::exec::{JoinError, Joining, join, joined};
 use crate::launch::manner::Manner;
-use crate::launch::prepare::{c_string, c_strings, step_failed};
-use crate::launch::privileges;
+use crate::launch::prepare::{self, c_string, c_strings, step_failed};
 use crate::launch::program::{Life, Program};
+use crate::launch::{Started, privileges, users};
 use crate::limits::ProcessLimits;
 
 /// When a hook is run.
@@ -65,11 +66,20 @@ impl Stage {
 
 /// Where a hook runs.
 pub(super) enum Place<'a> {
-    Host,
-    /// In these namespaces of this process, with its root.
-    Container {
+    /// Beside this process; in the host's root if no directory is given.
+    Host { directory: Option<&'a Path> },
+    /// In these namespaces of the container's process, which still has the host's root; in the
+    /// container's root, which is mounted there at its place on the host.
+    Creation {
         init: &'a Started,
         namespaces: u64,
+        directory: &'a Path,
+    },
+    /// As the container's own program, and below its filter.
+    Container {
+        init: &'a Started,
+        cgroup: Option<&'a Cgroup>,
+        plan: &'a LaunchPlan,
     },
 }
 
@@ -78,10 +88,14 @@ pub(super) fn run(
     stage: Stage,
     hooks: &[Hook],
     place: &Place<'_>,
-    state: &[u8],
+    state: &State<'_>,
 ) -> Result<(), OciError> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = serde_json::to_vec(state).unwrap_or_default();
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, place, state).map_err(|reason| OciError::Hook {
+        run_one(hook, place, &state).map_err(|reason| OciError::Hook {
             stage: stage.name(),
             index,
             path: hook.path().clone(),
@@ -94,31 +108,45 @@ pub(super) fn run(
 fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let (input, mut writer) = std::io::pipe().map_err(|e| said(&e))?;
-    let init;
-    let joining = match place {
-        Place::Host => {
-            init = own_process().map_err(|e| said(&e))?;
-            Joining {
-                init: init.as_fd(),
-                namespaces: 0,
-                root: None,
-                cgroup: None,
-                beside: None,
-                limits: &ProcessLimits::default(),
-                listener: &|_, _| (),
-            }
+    let own;
+    let init = match place {
+        Place::Host { .. } => {
+            own = own_process().map_err(|e| said(&e))?;
+            &own
         }
-        Place::Container { init, namespaces } => Joining {
-            init: init.pidfd.as_fd(),
-            namespaces: *namespaces,
-            root: Some(root_of(init).map_err(|e| said(&e))?),
-            cgroup: None,
-            beside: None,
-            limits: &ProcessLimits::default(),
-            listener: &|_, _| (),
-        },
+        Place::Creation { init, .. } | Place::Container { init, .. } => *init,
     };
-    let program = program(hook, input.into()).map_err(|e| said(&e))?;
+    let joining = Joining {
+        init: init.pidfd.as_fd(),
+        namespaces: match place {
+            Place::Host { .. } => 0,
+            Place::Creation { namespaces, .. } => *namespaces,
+            Place::Container { plan, .. } => joined(plan),
+        },
+        root: match place {
+            Place::Host { .. } => None,
+            _ => Some(root_of(init).map_err(|e| said(&e))?),
+        },
+        cgroup: match place {
+            Place::Container { cgroup, .. } => *cgroup,
+            _ => None,
+        },
+        beside: None,
+        limits: &ProcessLimits::default(),
+        // Nobody answers for a hook: what asks a supervisor gets ENOSYS.
+        listener: &|_, _| (),
+    };
+    let program = match place {
+        Place::Host { directory } => {
+            program(hook, input.into(), directory.unwrap_or(Path::new("/")))
+        }
+        Place::Creation { directory, .. } => program(hook, input.into(), directory),
+        Place::Container { plan, .. } => {
+            let root = joining.root.as_ref().map(AsFd::as_fd);
+            program_of_container(hook, input.into(), plan, root)
+        }
+    };
+    let program = program.map_err(|e| said(&e))?;
     let started = join(&joining, &program).map_err(|error| match error {
         JoinError::Child(failure) => said(&crate::launch::exec::explain(
             &[hook.path().to_string_lossy().into_owned()],
@@ -133,9 +161,11 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
     wait(&started, hook.timeout())
 }
 
-fn own_process() -> rustix::io::Result<OwnedFd> {
+fn own_process() -> rustix::io::Result<Started> {
     let flags = rustix::process::PidfdFlags::empty();
-    rustix::process::pidfd_open(rustix::process::getpid(), flags)
+    let pid = rustix::process::getpid();
+    let pidfd = rustix::process::pidfd_open(pid, flags)?;
+    Ok(Started { pid, pidfd })
 }
 
 /// The root of the container's process: the host's until it has entered its own.
@@ -145,21 +175,32 @@ fn root_of(init: &Started) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-fn program(hook: &Hook, input: OwnedFd) -> Result<Program, StartError> {
-    let path = c_string(path_bytes(hook.path()))?;
-    let args: Vec<CString> = match hook.args().as_deref() {
-        Some(args) if !args.is_empty() => c_strings(Some(args))?,
-        _ => vec![path.clone()],
-    };
-    let output = |fd: BorrowedFd<'_>| {
+fn output() -> Result<(OwnedFd, OwnedFd), StartError> {
+    let copy = |fd: BorrowedFd<'_>| {
         rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| step_failed("copy a descriptor", e))
     };
+    Ok((
+        copy(rustix::stdio::stdout())?,
+        copy(rustix::stdio::stderr())?,
+    ))
+}
+
+/// A hook's words; its path is the first if it gives none.
+fn words(hook: &Hook) -> Vec<String> {
+    match hook.args().as_deref() {
+        Some(args) if !args.is_empty() => args.to_vec(),
+        _ => vec![hook.path().to_string_lossy().into_owned()],
+    }
+}
+
+fn program(hook: &Hook, stdin: OwnedFd, directory: &Path) -> Result<Program, StartError> {
+    let (stdout, stderr) = output()?;
     Ok(Program {
-        stdin: input,
-        stdout: output(rustix::stdio::stdout())?,
-        stderr: output(rustix::stdio::stderr())?,
+        stdin,
+        stdout,
+        stderr,
         terminal: false,
-        cwd: c"/".to_owned(),
+        cwd: c_string(path_bytes(directory))?,
         uid: 0,
         gid: 0,
         groups: Vec::new(),
@@ -170,15 +211,51 @@ fn program(hook: &Hook, input: OwnedFd) -> Result<Program, StartError> {
         manner: Manner::default(),
         life: Life::WithParent,
         preserved: 0,
-        candidates: vec![path],
-        args: StringArray::new(args),
+        candidates: vec![c_string(path_bytes(hook.path()))?],
+        args: StringArray::new(c_strings(Some(&words(hook)))?),
         env: StringArray::new(c_strings(hook.env().as_deref())?),
+    })
+}
+
+/// A hook as the container's process would run it, by whom runc has it run: with its identity, its
+/// privileges and its filter, and with its variables where the hook has none of its own.
+fn program_of_container(
+    hook: &Hook,
+    stdin: OwnedFd,
+    plan: &LaunchPlan,
+    root: Option<BorrowedFd<'_>>,
+) -> Result<Program, StartError> {
+    let mut plan = plan.clone();
+    if let Some(process) = plan.spec.process_mut() {
+        process.set_args(Some(words(hook)));
+        process.set_terminal(Some(false));
+        process.set_cwd("/".into());
+        if let Some(env) = hook.env() {
+            process.set_env(Some(env.clone()));
+        }
+    }
+    let root = root.unwrap_or(rustix::fs::CWD);
+    let identity = users::resolve(root, &plan.user)?;
+    let (stdout, stderr) = output()?;
+    let program = prepare::program(&plan, (stdin, stdout, stderr), &identity, false)?;
+    let given = hook.env().as_deref();
+    Ok(Program {
+        manner: Manner::default(),
+        candidates: vec![c_string(path_bytes(hook.path()))?],
+        env: match given {
+            Some(env) => StringArray::new(c_strings(Some(env))?),
+            None => program.env,
+        },
+        ..program
     })
 }
 
 fn path_bytes(path: &Path) -> &[u8] {
     std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
 }
+
+/// What a filter kills with; signal(7), on every architecture that gamut is built for.
+const SIGSYS: i32 = 31;
 
 /// Waits for the end of a hook; one that takes longer than `timeout_s` is killed.
 fn wait(started: &Started, timeout_s: Option<i64>) -> Result<(), String> {
@@ -201,6 +278,7 @@ fn wait(started: &Started, timeout_s: Option<i64>) -> Result<(), String> {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(0), _) => Ok(()),
             (Some(code), _) => Err(format!("it exited with status {code}")),
+            (None, Some(SIGSYS)) => Err("it was killed for a bad system call".into()),
             (None, signal) => Err(format!("it was killed by signal {}", signal.unwrap_or(0))),
         },
         Ok(None) => Ok(()),

@@ -25,8 +25,10 @@ use rustix::process::PidfdFlags;
 
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::launch::Started;
+use crate::launch::program::Program;
 use crate::systemd::Bus;
 
+pub use crate::cgroup::Below;
 pub use create::{CgroupDriver, Console, Create, Created, Keyring};
 pub use delete::Force;
 pub use error::OciError;
@@ -37,9 +39,20 @@ pub use record::{Record, Status};
 pub const SPEC_VERSION: &str = "1.2.1";
 
 /// Containers below one root directory.
-#[derive(Debug)]
 pub struct Runtime {
     root: PathBuf,
+    tell: Option<Tell>,
+}
+
+/// Takes what is done, step by step: `--debug`.
+pub type Tell = Box<dyn Fn(&str)>;
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A container that there is.
@@ -54,7 +67,30 @@ impl Runtime {
     pub fn new(root: &Path) -> Self {
         Runtime {
             root: root.to_owned(),
+            tell: None,
         }
+    }
+
+    /// Has what is done told step by step.
+    #[must_use]
+    pub fn telling(mut self, tell: Tell) -> Self {
+        self.tell = Some(tell);
+        self
+    }
+
+    /// What is told of a program that is about to be executed, whoever asks for it.
+    fn tell_of(&self, program: &Program) {
+        let Some(tell) = &self.tell else { return };
+        if let Some((filter, flags)) = &program.seccomp {
+            let count = filter.instructions().len();
+            tell(&format!("seccomp filter: {count} instructions"));
+            tell(&format!("seccomp filter flags: {}", flags.bits()));
+        }
+        let sets = &program.capabilities;
+        tell(&format!(
+            "user {}:{}, capabilities {:#x} of {:#x}",
+            program.uid, program.gid, sets.effective, sets.bounding
+        ));
     }
 
     /// The container `id`.
@@ -116,11 +152,6 @@ impl Known {
     /// # Errors
     /// One that is gone.
     pub fn cgroup(&self) -> Result<Cgroup, OciError> {
-        self.cgroup_at(&self.record.cgroup)
-    }
-
-    /// A group of the hierarchies that its own is in.
-    fn cgroup_at(&self, path: &str) -> Result<Cgroup, OciError> {
         let mut hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
         if let Some(unit) = &self.record.scope {
             hierarchies = hierarchies.from_the_top();
@@ -128,7 +159,7 @@ impl Known {
                 hierarchies = hierarchies.as_given_to(&self.record.cgroup);
             }
         }
-        Cgroup::open(&hierarchies, path).map_err(OciError::Cgroup)
+        Cgroup::open(&hierarchies, &self.record.cgroup).map_err(OciError::Cgroup)
     }
 
     /// Its first process, which must be there.

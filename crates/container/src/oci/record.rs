@@ -126,6 +126,14 @@ pub(super) fn process_stat(pid: i32) -> Option<(char, u64)> {
     Some((state, began))
 }
 
+/// The number of a process in its own pid namespace; proc_pid_status(5), `NSpid`.
+pub(super) fn pid_inside(pid: i32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let own = numbers.and_then(|numbers| numbers.split_whitespace().last());
+    own.and_then(|own| own.parse().ok()).unwrap_or(pid)
+}
+
 /// runc's rule: letters, digits, `_`, `+`, `-`, `.`, and nothing that leads elsewhere.
 pub(super) fn check_id(id: &str) -> Result<(), OciError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);

@@ -2,14 +2,15 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use oci_spec::runtime::Hook;
 use rustix::fs::{Mode, OFlags};
 
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
-use super::record::Status;
+use super::record::{self, Status};
 use super::{Known, bundle, supervisor};
 use crate::launch::prepare::step_failed;
-use crate::launch::{self, After, Heard, exec};
+use crate::launch::{self, After, Heard, Started, exec};
 
 /// The name of the socket that a created container listens on, in its directory. It goes with the
 /// start: a container that has it has not been started.
@@ -28,20 +29,10 @@ impl Known {
         let init = self.init()?;
         let record = &self.record;
         let listed = record.spec.hooks().as_ref();
-        let state = |status| serde_json::to_vec(&record.state(status)).unwrap_or_default();
-        let plan = bundle::plan(&record.id, record.spec.clone(), &record.cgroup, "".into());
-        let inside = Place::Container {
-            init: &init,
-            namespaces: exec::joined(&plan),
-        };
-        let stage = Stage::StartContainer;
-        let mut of_start = stage.of(listed).to_vec();
-        let process = record.spec.process().as_ref();
-        for hook in of_start.iter_mut().filter(|hook| hook.env().is_none()) {
-            // As runc has it, whose own process runs them with the program's environment.
-            hook.set_env(process.and_then(|process| process.env().clone()));
+        let of_start = Stage::StartContainer.of(listed);
+        if !of_start.is_empty() {
+            self.run_inside(&init, of_start)?;
         }
-        hooks::run(stage, &of_start, &inside, &state(Status::Created))?;
         let connection = self.connect()?;
         let mut given = Ok(());
         let failure = launch::read_failure(connection.as_fd(), &mut |heard| match heard {
@@ -61,16 +52,34 @@ impl Known {
         if let Some(failure) = failure {
             let process = record.spec.process().as_ref();
             let args = process.and_then(|p| p.args().clone()).unwrap_or_default();
-            return Err(exec::explain(&args, failure).into());
+            let error = launch::of_scheduler(&record.spec, failure);
+            return Err(error
+                .unwrap_or_else(|| exec::explain(&args, failure))
+                .into());
         }
         given?;
-        let stage = Stage::Poststart;
+        let (stage, place) = (Stage::Poststart, Place::Host { directory: None });
         hooks::run(
             stage,
             stage.of(listed),
-            &Place::Host,
-            &state(Status::Running),
+            &place,
+            &record.state(Status::Running),
         )
+    }
+
+    /// The hooks that are the container's own: they see its process as it sees itself.
+    fn run_inside(&self, init: &Started, listed: &[Hook]) -> Result<(), OciError> {
+        let record = &self.record;
+        let plan = bundle::plan(&record.id, record.spec.clone(), &record.cgroup, "".into());
+        let cgroup = self.cgroup()?;
+        let place = Place::Container {
+            init,
+            cgroup: Some(&cgroup),
+            plan: &plan,
+        };
+        let mut state = record.state(Status::Created);
+        state.pid = record::pid_inside(record.pid);
+        hooks::run(Stage::StartContainer, listed, &place, &state)
     }
 
     fn connect(&self) -> Result<OwnedFd, OciError> {

@@ -40,8 +40,10 @@ pub(super) fn give(record: &Record, status: Status, listener: &OwnedFd) -> Resul
         "metadata": seccomp.listener_metadata().clone().unwrap_or_default(),
         "state": record.state(status),
     });
-    let socket = UnixStream::connect(path)
-        .map_err(|error| OciError::io("connect to the seccomp listener", path, error))?;
+    let socket = UnixStream::connect(path).map_err(|source| OciError::Agent {
+        path: path.clone(),
+        source,
+    })?;
     let text = state.to_string();
     gamut_sys::socket::send(socket.as_fd(), &[text.as_bytes()], &[listener.as_fd()])
         .map_err(|errno| OciError::io("send the seccomp listener to", path, errno.into()))

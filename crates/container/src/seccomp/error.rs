@@ -39,7 +39,7 @@ pub enum SeccompError {
     #[error("seccomp profile: {0}")]
     Capability(#[from] crate::caps::CapsError),
     /// Notification where it would stop the start of the container itself.
-    #[error("seccomp profile: `SCMP_ACT_NOTIFY` can't be {0}")]
+    #[error("seccomp profile: SCMP_ACT_NOTIFY cannot be {0}")]
     Notify(&'static str),
     /// More instructions than the kernel takes.
     #[error(

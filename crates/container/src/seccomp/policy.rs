@@ -116,7 +116,8 @@ impl Policy {
         self.flags = Flags::NONE;
         for name in names {
             self.flags = self.flags.with(match name.as_str() {
-                "SECCOMP_FILTER_FLAG_TSYNC" => Flags::TSYNC,
+                // Who installs it has one thread.
+                "SECCOMP_FILTER_FLAG_TSYNC" => Flags::NONE,
                 "SECCOMP_FILTER_FLAG_LOG" => Flags::LOG,
                 "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Flags::SPEC_ALLOW,
                 "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => Flags::WAIT_KILLABLE_RECV,
@@ -136,7 +137,7 @@ impl Policy {
         conditions: Vec<Condition>,
     ) -> Result<(), SeccompError> {
         if action == Action::Notify && name == "write" {
-            return Err(SeccompError::Notify("used for `write`"));
+            return Err(SeccompError::Notify("used for the write syscall"));
         }
         let Some(call) = Syscall::named(name) else {
             return Ok(());
@@ -313,7 +314,7 @@ mod tests {
                 r#"{"defaultAction":"SCMP_ACT_ALLOW",
                 "syscalls":[{"names":["write"],"action":"SCMP_ACT_NOTIFY"}]}"#
             )
-            .contains("`write`")
+            .contains("used for the write syscall")
         );
         assert!(
             error(

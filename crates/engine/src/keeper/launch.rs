@@ -219,7 +219,7 @@ impl Keeper {
 /// Docker's: 127 for a program that is not there, 126 for one that cannot run, else 128.
 fn exit_code_of(error: &StartError) -> i32 {
     match error {
-        StartError::ProgramNotFound { .. } => 127,
+        StartError::ProgramNotFound { .. } | StartError::InterpreterNotFound { .. } => 127,
         StartError::ProgramNotRunnable { .. } => 126,
         _ => 128,
     }

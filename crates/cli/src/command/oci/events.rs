@@ -76,10 +76,20 @@ fn print(kind: &str, id: &str, data: Option<Value>) -> Result<(), OciFailure> {
 /// The form of runc's `types.Stats`.
 fn shown(stats: &Stats) -> Value {
     let (cpu, memory, block) = (&stats.cpu, &stats.memory, &stats.block);
-    let entry = |usage: u64, limit: Option<u64>, peak: Option<u64>| json!({"usage": usage, "limit": limit.unwrap_or(u64::MAX), "max": peak.unwrap_or(0), "failcnt": 0});
+    // What the kernel says where there is no limit: the last whole page on version 1.
+    let unlimited = if super::on_v2() {
+        u64::MAX
+    } else {
+        0x7fff_ffff_ffff_f000
+    };
+    let mut used = json!({"total": cpu.usage_ns, "kernel": cpu.system_ns, "user": cpu.user_ns});
+    if !cpu.per_cpu_ns.is_empty() {
+        used["percpu"] = json!(cpu.per_cpu_ns);
+    }
+    let entry = |usage: u64, limit: Option<u64>, peak: Option<u64>| json!({"usage": usage, "limit": limit.unwrap_or(unlimited), "max": peak.unwrap_or(0), "failcnt": 0});
     json!({
         "cpu": {
-            "usage": {"total": cpu.usage_ns, "kernel": cpu.system_ns, "user": cpu.user_ns},
+            "usage": used,
             "throttling": {
                 "periods": cpu.periods,
                 "throttledPeriods": cpu.throttled_periods,

@@ -7,7 +7,7 @@ use gamut_container::oci::{Console, Exec, Known, OciError, Paused, read_process}
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::foreground::{self, Process as Foreground};
-use super::{Context, Done, OciFailure, SUCCESS, console, preserved};
+use super::{Context, Done, OciFailure, SUCCESS, console, listening};
 
 /// Run a further process in a container
 #[derive(Debug, clap::Args)]
@@ -64,9 +64,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
 
-    /// A control group below the container's own
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<String>,
+    /// A control group below the container's own, in these hierarchies or in all
+    #[arg(long, value_name = "[CONTROLLER[,CONTROLLER...]:]PATH")]
+    cgroup: Vec<String>,
 
     /// Add the process even to a paused container
     #[arg(long)]
@@ -103,7 +103,11 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
     let container = context.runtime.container(id)?;
     let (process, warnings) = match &args.process {
         Some(path) => read_process(path)?,
-        None => (described(args, command, &container)?, Vec::new()),
+        None => {
+            let mut unknown = Vec::new();
+            let process = described(args, command, &container, &mut unknown)?;
+            (process, unknown)
+        }
     };
     context.log.warn(&warnings);
     let without_socket = if args.detach {
@@ -111,13 +115,14 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
     } else {
         Console::Caller
     };
+    let below: Result<_, _> = args.cgroup.iter().map(|text| text.parse()).collect();
     let options = Exec {
         process,
         console: console(args.console_socket.as_deref(), without_socket),
         pid_file: args.pid_file.clone(),
         pidfd_socket: args.pidfd_socket.clone(),
-        preserved_fds: preserved(args.preserve_fds),
-        cgroup: args.cgroup.clone(),
+        preserved_fds: args.preserve_fds.saturating_add(listening()),
+        cgroup: below.map_err(OciError::Cgroup)?,
         paused: if args.ignore_paused {
             Paused::Ignored
         } else {
@@ -140,7 +145,12 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
 }
 
 /// The container's own process with what the flags say.
-fn described(args: &Args, command: &[String], container: &Known) -> Result<Process, OciFailure> {
+fn described(
+    args: &Args,
+    command: &[String],
+    container: &Known,
+    unknown: &mut Vec<String>,
+) -> Result<Process, OciFailure> {
     let wrong = |text: String| OciFailure::Argument(text);
     let base = container.record.spec.process().clone();
     let mut process = base.ok_or(OciError::NotRunning(container.record.id.clone()))?;
@@ -187,16 +197,25 @@ fn described(args: &Args, command: &[String], container: &Known) -> Result<Proce
     }
     if !args.cap.is_empty() {
         let sets = process.capabilities().clone().unwrap_or_default();
-        process.set_capabilities(Some(with(sets, &args.cap)?));
+        process.set_capabilities(Some(with(sets, &args.cap, unknown)));
     }
     Ok(process)
 }
 
-fn with(mut sets: LinuxCapabilities, added: &[String]) -> Result<LinuxCapabilities, OciFailure> {
+/// The sets with more in them; one that is not known is told and passed over, as in a configuration.
+fn with(
+    mut sets: LinuxCapabilities,
+    added: &[String],
+    unknown: &mut Vec<String>,
+) -> LinuxCapabilities {
     for name in added {
         let full = serde_json::Value::from(format!("CAP_{}", name.trim_start_matches("CAP_")));
-        let one: Capability = serde_json::from_value(full)
-            .map_err(|_| OciFailure::Argument(format!("`{name}` is no capability")))?;
+        let Ok(one) = serde_json::from_value::<Capability>(full) else {
+            unknown.push(format!(
+                "the capability {name} is unknown here and left out"
+            ));
+            continue;
+        };
         let plus = |set: &Option<std::collections::HashSet<Capability>>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(one);
@@ -205,6 +224,11 @@ fn with(mut sets: LinuxCapabilities, added: &[String]) -> Result<LinuxCapabiliti
         sets.set_bounding(plus(sets.bounding()));
         sets.set_effective(plus(sets.effective()));
         sets.set_permitted(plus(sets.permitted()));
+        // One is ambient only if it is inheritable, too: capabilities(7).
+        let inheritable = sets.inheritable().as_ref();
+        if inheritable.is_some_and(|set| set.contains(&one)) {
+            sets.set_ambient(plus(sets.ambient()));
+        }
     }
-    Ok(sets)
+    sets
 }

@@ -23,6 +23,7 @@ mod update;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use gamut_container::oci::{CgroupDriver, Console, Create, Keyring, OciError, Runtime};
 use gamut_spec::Fault;
@@ -116,7 +117,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         let spec = gamut_container::oci::SPEC_VERSION;
         return super::run::print_line(&format!("{PROGRAM_NAME} version {version}\nspec: {spec}"));
     }
-    let log = log::Log::new(
+    let log = Rc::new(log::Log::new(
         args.log.as_deref(),
         &args.log_format,
         if args.debug {
@@ -124,11 +125,15 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         } else {
             log::Debug::Hidden
         },
-    );
+    ));
     let Some(command) = args.command else {
         return Ok(log.fail(&OciFailure::Usage("no command is given")));
     };
-    let runtime = Runtime::new(&args.root);
+    let mut runtime = Runtime::new(&args.root);
+    if args.debug {
+        let log = Rc::clone(&log);
+        runtime = runtime.telling(Box::new(move |text| log.debug(text)));
+    }
     let context = Context {
         runtime: &runtime,
         log: &log,
@@ -234,7 +239,8 @@ impl BundleArgs {
             console: console(self.console_socket.as_deref(), without_socket),
             pid_file: self.pid_file.clone(),
             pidfd_socket: self.pidfd_socket.clone(),
-            preserved_fds: preserved(self.preserve_fds),
+            preserved_fds: self.preserve_fds.saturating_add(listening()),
+            listening_fds: listening(),
             keyring: if self.no_new_keyring {
                 Keyring::Callers
             } else {
@@ -249,9 +255,13 @@ fn console(socket: Option<&Path>, without: Console) -> Console {
     socket.map_or(without, |path| Console::Socket(path.to_owned()))
 }
 
-/// Sockets that a service manager handed over are kept, as well: sd_listen_fds(3).
-fn preserved(asked: u32) -> u32 {
+/// Whether this host has control groups of version 2 and no others.
+fn on_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// How many sockets a service manager handed over: sd_listen_fds(3). They are kept, as well.
+fn listening() -> u32 {
     let listening = std::env::var("LISTEN_FDS").ok();
-    let listening: u32 = listening.and_then(|n| n.parse().ok()).unwrap_or(0);
-    asked.saturating_add(listening)
+    listening.and_then(|n| n.parse().ok()).unwrap_or(0)
 }

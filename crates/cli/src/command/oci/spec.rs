@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Done {
         _ => OciFailure::Output(error),
     })?;
     let mut config = standard();
-    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+    if !super::on_v2()
         && let Some(namespaces) = config["linux"]["namespaces"].as_array_mut()
     {
         // Of use on version 2 only, where a container may have groups of its own.
