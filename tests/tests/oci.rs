@@ -412,9 +412,6 @@ fn spec_and_features() {
     assert!(has("/linux/seccomp/actions", "SCMP_ACT_ERRNO"));
     assert_eq!(features["linux"]["cgroup"]["v2"], true);
     assert_eq!(features["ociVersionMin"], "1.0.0");
-    for verb in ["checkpoint", "restore"] {
-        fails(bundle.call(&[verb, ID]), &["not supported"]);
-    }
     fails(
         bundle.call(&["--systemd-cgroup", "list"]),
         &["not supported"],

@@ -85,15 +85,7 @@ impl Runtime {
         )?;
         let directory = Claimed::new(self, id)?;
         let cgroup = cgroup_path(id, &bundle);
-        let mut record = Record {
-            id: id.to_owned(),
-            bundle: bundle.directory.clone(),
-            pid: 0,
-            pid_began_ticks: 0,
-            created_ns: now_ns(),
-            cgroup: cgroup.clone(),
-            spec: bundle.spec.clone(),
-        };
+        let mut record = new_record(id, &bundle, &cgroup);
         record::write(&directory.path, &record)?;
         let plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
         if plan.spec.process().is_none() {
@@ -129,6 +121,34 @@ impl Runtime {
             warnings,
         })
     }
+}
+
+/// A container that is being made.
+pub(super) fn new_record(id: &str, bundle: &Bundle, cgroup: &str) -> Record {
+    let process = bundle.spec.process().as_ref();
+    let streams = match process.and_then(|process| process.terminal()) {
+        Some(true) => Vec::new(),
+        _ => own_stream_names(),
+    };
+    Record {
+        id: id.to_owned(),
+        bundle: bundle.directory.clone(),
+        pid: 0,
+        pid_began_ticks: 0,
+        created_ns: now_ns(),
+        cgroup: cgroup.to_owned(),
+        streams,
+        spec: bundle.spec.clone(),
+    }
+}
+
+/// What this process's standard streams are called; proc_pid_fd(5).
+fn own_stream_names() -> Vec<String> {
+    let name = |number| std::fs::read_link(format!("/proc/self/fd/{number}"));
+    let names = (0..3).map(|number| name(number).unwrap_or_default());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// What is done when the process waits for its start.
@@ -177,7 +197,7 @@ fn now_ns() -> u64 {
 
 /// "If the path is absolute, it is relative to the cgroups mount point; else the runtime may
 /// interpret it": here below a group of gamut's own.
-fn cgroup_path(id: &str, bundle: &Bundle) -> String {
+pub(super) fn cgroup_path(id: &str, bundle: &Bundle) -> String {
     let linux = bundle.spec.linux().as_ref();
     let given = linux.and_then(|linux| linux.cgroups_path().as_ref());
     match given.map(|path| path.to_string_lossy()) {
@@ -188,7 +208,7 @@ fn cgroup_path(id: &str, bundle: &Bundle) -> String {
 }
 
 /// A group that is there already must be nobody's: what is in it would die with the container.
-fn check_group(hierarchies: &Hierarchies, path: &str) -> Result<(), OciError> {
+pub(super) fn check_group(hierarchies: &Hierarchies, path: &str) -> Result<(), OciError> {
     let Ok(group) = Cgroup::open(hierarchies, path) else {
         return Ok(());
     };
@@ -203,13 +223,13 @@ fn check_group(hierarchies: &Hierarchies, path: &str) -> Result<(), OciError> {
 }
 
 /// A container's directory, taken away again unless it is kept.
-struct Claimed {
+pub(super) struct Claimed {
     path: PathBuf,
     kept: bool,
 }
 
 impl Claimed {
-    fn new(runtime: &Runtime, id: &str) -> Result<Claimed, OciError> {
+    pub(super) fn new(runtime: &Runtime, id: &str) -> Result<Claimed, OciError> {
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o711).recursive(true);
         builder
@@ -225,7 +245,11 @@ impl Claimed {
         }
     }
 
-    fn keep(mut self) {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn keep(mut self) {
         self.kept = true;
     }
 }
@@ -324,7 +348,7 @@ fn listen(directory: &Path) -> Result<OwnedFd, OciError> {
 }
 
 /// A copy of the bundle's root with what is mounted below it, private, not attached anywhere.
-fn open_root(path: &Path) -> Result<OwnedFd, OciError> {
+pub(super) fn open_root(path: &Path) -> Result<OwnedFd, OciError> {
     let failed =
         |errno: rustix::io::Errno| OciError::io("open the root file system", path, errno.into());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use gamut_spec::{Fault, Kind};
+use oci_spec::runtime::LinuxNamespaceType;
 use thiserror::Error;
 
+use super::criu::CriuError;
 use super::record::Status;
 use crate::cgroup::CgroupError;
 
@@ -52,6 +54,14 @@ pub enum OciError {
     },
     #[error("{0}")]
     Console(String),
+    #[error("cannot checkpoint: criu does not know that {} shows files with other owners", .0.display())]
+    Unmappable(PathBuf),
+    #[error("cannot restore: criu can join no namespace of kind {0}")]
+    Unjoinable(LinuxNamespaceType),
+    #[error("invalid --parent-path {}: {reason}", .path.display())]
+    Parent { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Criu(#[from] CriuError),
     #[error(transparent)]
     Cgroup(CgroupError),
     #[error(transparent)]
@@ -82,9 +92,12 @@ impl Fault for OciError {
             OciError::Id(_)
             | OciError::Config { .. }
             | OciError::Signal(_)
+            | OciError::Parent { .. }
             | OciError::Console(_) => Kind::Invalid,
             OciError::NeedsRoot => Kind::Denied,
             OciError::Io { .. } | OciError::Hook { .. } => Kind::Unavailable,
+            OciError::Unmappable(_) | OciError::Unjoinable(_) => Kind::HostLacks,
+            OciError::Criu(error) => error.kind(),
             OciError::Cgroup(error) => error.kind(),
             OciError::Start(error) => error.kind(),
         }
@@ -92,6 +105,7 @@ impl Fault for OciError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            OciError::Criu(error) => error.hint(),
             OciError::Cgroup(error) => error.hint(),
             OciError::Start(error) => error.hint(),
             OciError::NotStopped { .. } => Some("kill it first, or use `--force`".into()),

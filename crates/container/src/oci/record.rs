@@ -27,6 +27,10 @@ pub struct Record {
     pub created_ns: u64,
     /// Its control group, relative to each hierarchy.
     pub cgroup: String,
+    /// The names of its standard streams (`pipe:[4711]`) where they were its maker's; a checkpoint
+    /// keeps them.
+    #[serde(default)]
+    pub streams: Vec<String>,
     /// The bundle's configuration when the container was made.
     pub spec: Spec,
 }

@@ -12,6 +12,7 @@ pub(super) struct Args {}
 pub(super) fn run() -> Done {
     let every = CapSet::ALL.iter();
     let capabilities: Vec<String> = every.map(|cap| cap.to_string()).collect();
+    let restores = gamut_container::oci::has_criu();
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": gamut_container::oci::SPEC_VERSION,
@@ -24,6 +25,8 @@ pub(super) fn run() -> Done {
             "rprivate", "rro", "rshared", "rslave", "runbindable", "rw", "shared", "slave",
             "strictatime", "suid", "tmpcopyup", "unbindable",
         ],
+        // runc's word for it.
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": restores.to_string()},
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
