@@ -20,6 +20,7 @@ mod logs;
 mod namespaces;
 mod network;
 mod oci;
+mod oci_checkpoint;
 mod oci_config;
 mod oci_exec;
 mod oci_hooks;

@@ -73,8 +73,8 @@ const FENCES: [Fence; 6] = [
     },
     Fence {
         crates: &["prost", "prost-"],
-        rooms: &["shim", "kube"],
-        because: "only the doors to containerd and Kubernetes speak protobuf",
+        rooms: &["shim", "kube", "container"],
+        because: "only the doors to containerd and Kubernetes, and what speaks to CRIU, know protobuf",
     },
     Fence {
         crates: &["anyhow", "eyre", "color-eyre"],

@@ -45,7 +45,7 @@ pub struct Hierarchy {
 
 impl Hierarchy {
     /// The absolute path of the group `path`.
-    pub(super) fn absolute(&self, path: &str) -> String {
+    pub(crate) fn absolute(&self, path: &str) -> String {
         let separator = if path.is_empty() { "" } else { "/" };
         format!("{}{}{separator}{path}", self.mount_point, self.base)
     }

@@ -28,7 +28,7 @@ pub struct Cgroup {
 
 /// What becomes of a group that is there when it is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Present {
+pub(super) enum Present {
     Refused,
     Taken,
 }
@@ -62,53 +62,6 @@ impl Cgroup {
             if let Err(error) = group.make(index, needs, Present::Refused) {
                 group.unmake();
                 return Err(error);
-            }
-        }
-        Ok(group)
-    }
-
-    /// As [`Self::create`], but takes a group that is there already, with the limits that it has.
-    ///
-    /// # Errors
-    /// Those of [`Self::create`], of groups that exist apart. What was made stays.
-    pub fn adopt(
-        hierarchies: &Hierarchies,
-        path: &str,
-        needs: &Needs,
-    ) -> Result<Self, CgroupError> {
-        let group = Self::closed(hierarchies, path)?;
-        for index in needs.places(hierarchies) {
-            let needs = needs.on(hierarchies.mounted[index].version);
-            group.make(index, needs, Present::Taken)?;
-        }
-        Ok(group)
-    }
-
-    /// Takes the group `path` over, which somebody else has made with the process `first` in it.
-    /// Where they left a hierarchy out that `needs` asks for, the group is made; on v2 `first` is
-    /// moved there, on v1 that is left to [`Self::attach_files`].
-    ///
-    /// # Errors
-    /// As [`Self::create`]; what was made stays, for [`Self::remove`].
-    pub fn take_over(
-        hierarchies: &Hierarchies,
-        path: &str,
-        needs: &Needs,
-        first: Pid,
-    ) -> Result<Self, CgroupError> {
-        let group = Self::closed(hierarchies, path)?;
-        for index in needs.places(hierarchies) {
-            let version = hierarchies.mounted[index].version;
-            match (group.existing(index)?, version) {
-                (Some(_), Version::V1) => {}
-                (Some(_), Version::V2) => group.enable(index, needs.on(version))?,
-                (None, Version::V1) => {
-                    drop(group.make(index, needs.on(version), Present::Refused)?)
-                }
-                (None, Version::V2) => {
-                    let dir = group.make(index, needs.on(version), Present::Refused)?;
-                    attach_to(dir, first.as_raw_nonzero().get())?;
-                }
             }
         }
         Ok(group)
@@ -148,7 +101,7 @@ impl Cgroup {
         Ok(names)
     }
 
-    fn closed(hierarchies: &Hierarchies, path: &str) -> Result<Self, CgroupError> {
+    pub(super) fn closed(hierarchies: &Hierarchies, path: &str) -> Result<Self, CgroupError> {
         check_path(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -297,7 +250,7 @@ impl Cgroup {
         (above, name)
     }
 
-    fn existing(&self, index: usize) -> Result<Option<&Dir>, CgroupError> {
+    pub(super) fn existing(&self, index: usize) -> Result<Option<&Dir>, CgroupError> {
         let slot = &self.slots[index];
         if let Some(dir) = slot.dir.get() {
             return Ok(Some(dir));
@@ -318,7 +271,7 @@ impl Cgroup {
         Ok(())
     }
 
-    fn make(
+    pub(super) fn make(
         &self,
         index: usize,
         needs: ControllerSet,
@@ -346,7 +299,7 @@ impl Cgroup {
     }
 
     /// Makes sure that v2 controllers are enabled for the group.
-    fn enable(&self, index: usize, wanted: ControllerSet) -> Result<(), CgroupError> {
+    pub(super) fn enable(&self, index: usize, wanted: ControllerSet) -> Result<(), CgroupError> {
         let hierarchy = &self.hierarchies.mounted[index];
         let (above, _) = self.split_path();
         let parent = match self.slots[index].parent.get() {

@@ -11,6 +11,7 @@
 //! out. Every file is reached from the descriptor of an open group ([`dir`]), so a directory with
 //! made-up files serves as a v2 host in tests.
 
+mod adopt;
 mod below;
 mod block;
 mod cause;

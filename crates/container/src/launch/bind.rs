@@ -212,3 +212,9 @@ pub(crate) fn clone_host(source: &Path, set: u64) -> Result<(OwnedFd, Kind), Err
     bind.flags.named = set != 0;
     bind.of(CWD, &source)
 }
+
+/// A copy of a tree of the host.
+pub(crate) fn clone_host_tree(source: &Path) -> Result<(OwnedFd, Kind), Errno> {
+    let source = CString::new(source.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    Bind::plain(Reach::Tree).of(CWD, &source)
+}

@@ -209,7 +209,7 @@ impl Child {
     /// The null device is the host's, opened before the root changes: a container's own could be
     /// anything (CVE-2025-31133).
     fn mask(&self, root: BorrowedFd<'_>) -> Result<(), Failure> {
-        let mut empty: Option<OwnedFd> = None;
+        let (mut empty, mut null): (Option<OwnedFd>, Option<OwnedFd>) = (None, None);
         for (index, path) in self.masked_paths.iter().enumerate() {
             let target = match rustix::fs::openat2(
                 root,
@@ -223,21 +223,29 @@ impl Child {
                 Err(errno) => return Err(errno).at_index(Step::Mask, index),
             };
             let is_directory = target::is_directory(target.as_fd()).at_index(Step::Mask, index)?;
-            let cover = if !is_directory {
-                open_tree(CWD, c"/dev/null").at_index(Step::Mask, index)?
-            } else if let Some(first) = &empty {
-                open_tree(first.as_fd(), c"").at_index(Step::Mask, index)?
-            } else {
-                super::mounts::empty_directory(super::mounts::Mounted::ReadOnly)
-                    .at_index(Step::Mask, index)?
+            let first = if is_directory { &mut empty } else { &mut null };
+            let cover = match (&first, is_directory) {
+                (Some(first), _) => open_tree(first.as_fd(), c""),
+                (None, true) => super::mounts::empty_directory(super::mounts::Mounted::ReadOnly),
+                (None, false) => private_null(),
             };
+            let cover = cover.at_index(Step::Mask, index)?;
             attach(cover.as_fd(), target.as_fd()).at_index(Step::Mask, index)?;
-            if is_directory && empty.is_none() {
-                empty = Some(cover);
-            }
+            first.get_or_insert(cover);
         }
         Ok(())
     }
+}
+
+/// The host's null device, without what happens to the host's /dev.
+fn private_null() -> Result<OwnedFd, Errno> {
+    let tree = open_tree(CWD, c"/dev/null")?;
+    let change = Change {
+        propagation: PRIVATE,
+        ..Change::default()
+    };
+    sysmount::set_attributes(tree.as_fd(), Reach::One, &change)?;
+    Ok(tree)
 }
 
 /// Enters the v1 groups. By `tasks`, for a single thread: that spares the kernel a lock whose

@@ -97,16 +97,18 @@ pub(crate) fn elsewhere(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Option
     }))
 }
 
-/// The nodes that the runtime specification requires ("Default Devices"), then the plan's own.
+/// The nodes that the runtime specification requires ("Default Devices"): name, major, minor.
+pub(crate) const DEFAULT: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// The nodes that every container has, then the plan's own.
 pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Op, StartError> {
-    const DEFAULT: [(&str, u32, u32); 6] = [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ];
     let mut nodes = Vec::new();
     for (name, major, minor) in DEFAULT {
         nodes.push(Node {

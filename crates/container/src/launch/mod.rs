@@ -6,7 +6,7 @@
 //! word before it enters the groups and gives its privileges away.
 
 pub(crate) mod alone;
-mod bind;
+pub(crate) mod bind;
 pub(crate) mod cgroupfs;
 pub(crate) mod child;
 mod copy_up;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use gamut_sys::process::{self, StringArray};
 use gamut_sys::seccomp;
 use gamut_sys::signal;
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -107,8 +107,16 @@ impl Program {
             // Its user may open it anew; one without a place in the user namespace may not.
             let _ = rustix::fs::fchown(&self.stdin, Some(Uid::from_raw(self.uid)), None);
         }
-        let (stdin, stdout, stderr) = (&self.stdin, &self.stdout, &self.stderr);
-        process::install_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).at(Step::Streams)
+        let given = [&self.stdin, &self.stdout, &self.stderr];
+        let null = match given.into_iter().any(is_null) {
+            true => own_null(),
+            false => None,
+        };
+        let [stdin, stdout, stderr] = given.map(|stream| match &null {
+            Some(null) if is_null(stream) => null.as_fd(),
+            _ => stream.as_fd(),
+        });
+        process::install_stdio(stdin, stdout, stderr).at(Step::Streams)
     }
 
     /// Streams, then the rest.
@@ -218,6 +226,26 @@ impl Program {
         }
         Ok(())
     }
+}
+
+/// The null device as the workload itself could open it. The host's, which somebody gave as a stream, is
+/// outside of all that a profile of AppArmor or a checkpoint knows.
+fn own_null() -> Option<OwnedFd> {
+    const PATH: &CStr = c"/dev/null";
+    // Something else there is not to be opened at all.
+    rustix::fs::stat(PATH).ok().filter(means_null)?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = rustix::fs::open(PATH, flags, Mode::empty()).ok();
+    opened.filter(is_null)
+}
+
+fn is_null(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| means_null(&stat))
+}
+
+fn means_null(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
 /// Opens a working directory. Not by a link of the kernel's own: `/proc/self/fd/N` leads to whatever

@@ -17,9 +17,10 @@ use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 use super::bundle::{self, Bundle};
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
+use super::placement::{CgroupDriver, GroupPlace, check_group};
 use super::record::{self, Record, Status};
 use super::{Runtime, Tell, start};
-use crate::cgroup::{Cgroup, Hierarchies};
+use crate::cgroup::Hierarchies;
 use crate::group::{Group, Scope, Stale};
 use crate::launch::alone::Alone;
 use crate::launch::child::PRIVATE;
@@ -27,7 +28,6 @@ use crate::launch::prepare::{self, c_string, step_failed};
 use crate::launch::program::Life;
 use crate::launch::{self, Started, exec, terminal};
 use crate::limits;
-use crate::systemd::{self, Bus, Systemd, Unit};
 
 /// How a container is to be made.
 #[derive(Debug, Clone)]
@@ -43,15 +43,6 @@ pub struct Create {
     pub listening_fds: u32,
     pub keyring: Keyring,
     pub cgroups: CgroupDriver,
-}
-
-/// Who makes a container's control group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CgroupDriver {
-    /// We do, as directories.
-    Cgroupfs,
-    /// systemd does, as a transient scope.
-    Systemd,
 }
 
 /// Whether the container has a session keyring of its own.
@@ -97,28 +88,15 @@ impl Runtime {
             &options.console,
             bundle.spec.process().as_ref().and_then(|p| p.terminal()),
         )?;
-        let mut hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
-        let (cgroup, scope) = match options.cgroups {
-            CgroupDriver::Cgroupfs => (cgroup_path(id, &bundle), None),
-            CgroupDriver::Systemd => {
-                hierarchies = hierarchies.from_the_top();
-                let (path, scope) = scope(id, &bundle)?;
-                (path, Some(scope))
-            }
-        };
+        let GroupPlace {
+            hierarchies,
+            cgroup,
+            scope,
+        } = GroupPlace::of(id, &bundle, options.cgroups)?;
         let directory = Claimed::new(self, id)?;
-        let mut record = Record {
-            id: id.to_owned(),
-            bundle: bundle.directory.clone(),
-            pid: 0,
-            pid_began_ticks: 0,
-            created_ns: now_ns(),
-            cgroup: cgroup.clone(),
-            scope: scope.as_ref().map(|scope| scope.unit.clone()),
-            spec: bundle.spec.clone(),
-        };
         // Before there is a record by which a group of others could be taken for the container's.
         check_group(&hierarchies, &cgroup)?;
+        let mut record = new_record(id, &bundle, &cgroup, scope.as_ref());
         record::write(&directory.path, &record)?;
         let mut bundle = bundle;
         bundle.listen_on(options.listening_fds);
@@ -158,6 +136,35 @@ impl Runtime {
             warnings,
         })
     }
+}
+
+/// A container that is being made.
+pub(super) fn new_record(id: &str, bundle: &Bundle, cgroup: &str, scope: Option<&Scope>) -> Record {
+    let process = bundle.spec.process().as_ref();
+    let streams = match process.and_then(|process| process.terminal()) {
+        Some(true) => Vec::new(),
+        _ => own_stream_names(),
+    };
+    Record {
+        id: id.to_owned(),
+        bundle: bundle.directory.clone(),
+        pid: 0,
+        pid_began_ticks: 0,
+        created_ns: now_ns(),
+        cgroup: cgroup.to_owned(),
+        scope: scope.map(|scope| scope.unit.clone()),
+        streams,
+        spec: bundle.spec.clone(),
+    }
+}
+
+/// What this process's standard streams are called; proc_pid_fd(5).
+fn own_stream_names() -> Vec<String> {
+    let name = |number| std::fs::read_link(format!("/proc/self/fd/{number}"));
+    let names = (0..3).map(|number| name(number).unwrap_or_default());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// What is done when the process waits for its start.
@@ -206,61 +213,14 @@ fn now_ns() -> u64 {
     since.map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// "If the path is absolute, it is relative to the cgroups mount point; else the runtime may
-/// interpret it": here below a group of gamut's own.
-fn cgroup_path(id: &str, bundle: &Bundle) -> String {
-    let linux = bundle.spec.linux().as_ref();
-    let given = linux.and_then(|linux| linux.cgroups_path().as_ref());
-    match given.map(|path| path.to_string_lossy()) {
-        Some(path) if path.starts_with('/') => path.trim_matches('/').to_owned(),
-        Some(path) if !path.is_empty() => format!("gamut-oci/{}", path.trim_matches('/')),
-        _ => format!("gamut-oci/{id}"),
-    }
-}
-
-/// The scope that systemd is to make, and the group that it will be.
-fn scope(id: &str, bundle: &Bundle) -> Result<(String, Scope), OciError> {
-    let linux = bundle.spec.linux().as_ref();
-    let path = linux.and_then(|linux| linux.cgroups_path().as_ref());
-    let path = path.map(|path| path.to_string_lossy());
-    let unit = Unit::from_path(path.as_deref(), id, Bus::of_caller())?;
-    let properties = systemd::annotated(bundle.spec.annotations().as_ref())?;
-    let mut systemd = Systemd::open(unit.bus)?;
-    let above = match unit.bus {
-        Bus::System => String::new(),
-        Bus::User => systemd.control_group()?,
-    };
-    let scope = Scope {
-        unit,
-        systemd,
-        properties,
-    };
-    Ok((scope.unit.group(&above)?, scope))
-}
-
-/// A group that is there already must be nobody's: what is in it would die with the container.
-fn check_group(hierarchies: &Hierarchies, path: &str) -> Result<(), OciError> {
-    let Ok(group) = Cgroup::open(hierarchies, path) else {
-        return Ok(());
-    };
-    let processes = group.processes().map_err(OciError::Cgroup)?.len();
-    if processes > 0 {
-        return Err(OciError::GroupInUse(processes));
-    }
-    match group.is_frozen() {
-        Ok(true) => Err(OciError::GroupFrozen),
-        _ => Ok(()),
-    }
-}
-
 /// A container's directory, taken away again unless it is kept.
-struct Claimed {
+pub(super) struct Claimed {
     path: PathBuf,
     kept: bool,
 }
 
 impl Claimed {
-    fn new(runtime: &Runtime, id: &str) -> Result<Claimed, OciError> {
+    pub(super) fn new(runtime: &Runtime, id: &str) -> Result<Claimed, OciError> {
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o711).recursive(true);
         builder
@@ -276,7 +236,11 @@ impl Claimed {
         }
     }
 
-    fn keep(mut self) {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn keep(mut self) {
         self.kept = true;
     }
 }
@@ -383,7 +347,7 @@ fn listen(directory: &Path) -> Result<OwnedFd, OciError> {
 }
 
 /// A copy of the bundle's root with what is mounted below it, private, not attached anywhere.
-fn open_root(path: &Path) -> Result<OwnedFd, OciError> {
+pub(super) fn open_root(path: &Path) -> Result<OwnedFd, OciError> {
     let failed =
         |errno: rustix::io::Errno| OciError::io("open the root file system", path, errno.into());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE

@@ -11,6 +11,9 @@ use crate::cgroup::CgroupError;
 /// How long a killed container may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two looks at whether it has.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// Whether one that runs is killed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
@@ -100,7 +103,13 @@ impl Known {
                 });
             }
             std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+            if pause == LONGEST_PAUSE
+                && let Ok(cgroup) = self.cgroup()
+            {
+                // A CRIU that traces its processes, and waits, keeps it from its end.
+                let _ = cgroup.kill_all();
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(())
     }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use gamut_spec::{Fault, Kind};
+use oci_spec::runtime::LinuxNamespaceType;
 use thiserror::Error;
 
+use super::criu::CriuError;
 use super::record::Status;
 use crate::cgroup::CgroupError;
 use crate::systemd::SystemdError;
@@ -58,6 +60,14 @@ pub enum OciError {
     },
     #[error("{0}")]
     Console(String),
+    #[error("cannot checkpoint: criu does not know that {} shows files with other owners", .0.display())]
+    Unmappable(PathBuf),
+    #[error("cannot restore: criu can join no namespace of kind {0}")]
+    Unjoinable(LinuxNamespaceType),
+    #[error("invalid --parent-path {}: {reason}", .path.display())]
+    Parent { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Criu(#[from] CriuError),
     #[error(transparent)]
     Cgroup(CgroupError),
     #[error(transparent)]
@@ -90,11 +100,14 @@ impl Fault for OciError {
             OciError::Id(_)
             | OciError::Config { .. }
             | OciError::Signal(_)
+            | OciError::Parent { .. }
             | OciError::Console(_) => Kind::Invalid,
             OciError::NeedsRoot => Kind::Denied,
             OciError::Io { .. } | OciError::Agent { .. } | OciError::Hook { .. } => {
                 Kind::Unavailable
             }
+            OciError::Unmappable(_) | OciError::Unjoinable(_) => Kind::HostLacks,
+            OciError::Criu(error) => error.kind(),
             OciError::Cgroup(error) => error.kind(),
             OciError::Systemd(error) => error.kind(),
             OciError::Start(error) => error.kind(),
@@ -103,6 +116,7 @@ impl Fault for OciError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            OciError::Criu(error) => error.hint(),
             OciError::Cgroup(error) => error.hint(),
             OciError::Systemd(error) => error.hint(),
             OciError::Start(error) => error.hint(),

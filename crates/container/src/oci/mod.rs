@@ -7,13 +7,17 @@
 //! the word over a socket that this process listens on. Runtime specification 1.2, "Lifecycle".
 
 mod bundle;
+mod checkpoint;
 mod create;
+mod criu;
 mod delete;
 mod error;
 mod exec;
 mod hooks;
+mod placement;
 mod proc_mount;
 mod record;
+mod restore;
 mod start;
 mod supervisor;
 mod update;
@@ -25,15 +29,20 @@ use rustix::process::PidfdFlags;
 
 use crate::cgroup::{Cgroup, Hierarchies};
 use crate::launch::Started;
+use crate::launch::prepare::step_failed;
 use crate::launch::program::Program;
 use crate::systemd::Bus;
 
 pub use crate::cgroup::Below;
-pub use create::{CgroupDriver, Console, Create, Created, Keyring};
+pub use checkpoint::{After, Checkpoint, Groups, Images};
+pub use create::{Console, Create, Created, Keyring};
+pub use criu::{CriuError, is_installed as has_criu};
 pub use delete::Force;
 pub use error::OciError;
 pub use exec::{Exec, Executed, Paused, read_process};
+pub use placement::CgroupDriver;
 pub use record::{Record, Status};
+pub use restore::{Restore, Restored};
 
 /// The version of the runtime specification that is kept.
 pub const SPEC_VERSION: &str = "1.2.1";

@@ -31,6 +31,10 @@ pub struct Record {
     /// The scope that this group is, where systemd makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Unit>,
+    /// The names of its standard streams (`pipe:[4711]`) where they were its maker's; a checkpoint
+    /// keeps them.
+    #[serde(default)]
+    pub streams: Vec<String>,
     /// The bundle's configuration when the container was made.
     pub spec: Spec,
 }

@@ -12,6 +12,7 @@ pub(super) struct Args {}
 pub(super) fn run() -> Done {
     let every = CapSet::ALL.iter();
     let capabilities: Vec<String> = every.map(|cap| cap.to_string()).collect();
+    let restores = gamut_container::oci::has_criu();
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": gamut_container::oci::SPEC_VERSION,
@@ -27,6 +28,8 @@ pub(super) fn run() -> Done {
             "rslave", "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "slave",
             "strictatime", "suid", "symfollow", "tmpcopyup", "unbindable",
         ],
+        // runc's word for it.
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": restores.to_string()},
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,

@@ -13,6 +13,7 @@ mod list;
 mod log;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -38,7 +39,7 @@ pub const PROGRAM_NAME: &str = "gamut-oci";
 /// Podman, containerd, Docker and CRI-O take it in runc's place: link `gamut-oci` to this program
 /// and name it as their runtime.
 #[derive(Debug, clap::Args)]
-#[command(disable_version_flag = true)]
+#[command(disable_version_flag = true, args_override_self = true)]
 pub struct Args {
     /// Directory of the containers' states
     #[arg(
@@ -81,7 +82,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[command(defer = true)]
 enum Command {
-    Checkpoint(checkpoint::Args),
+    Checkpoint(Box<checkpoint::Args>),
     Create(create::Args),
     Delete(delete::Args),
     Events(events::Args),
@@ -91,7 +92,7 @@ enum Command {
     List(list::Args),
     Pause(pause::Args),
     Ps(ps::Args),
-    Restore(checkpoint::RestoreArgs),
+    Restore(Box<restore::Args>),
     Resume(resume::Args),
     Run(run::Args),
     Spec(spec::Args),
@@ -145,7 +146,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     };
     log.debug(&format!("containers are in {}", args.root.display()));
     let done = match command {
-        Command::Checkpoint(args) => checkpoint::run(&args),
+        Command::Checkpoint(args) => checkpoint::run(&args, &context),
         Command::Create(args) => create::run(args, &context),
         Command::Delete(args) => delete::run(&args, &context),
         Command::Events(args) => events::run(&args, &context),
@@ -155,7 +156,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::List(args) => list::run(&args, &context),
         Command::Pause(args) => pause::run(&args, &context),
         Command::Ps(args) => ps::run(&args, &context),
-        Command::Restore(args) => checkpoint::restore(&args),
+        Command::Restore(args) => restore::run(*args, &context),
         Command::Resume(args) => resume::run(&args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Spec(args) => spec::run(&args),
