@@ -275,3 +275,42 @@ fn what_the_caller_hands_on() {
     let said = bundle.spawn(shell, Stdio::null()).finish().ok();
     assert_eq!(said.out, "1 1\nthree\n0 7 8\n", "{}", said.told());
 }
+
+#[test]
+fn where_the_time_goes_is_told() {
+    let Some(bundle) = Bundle::new() else { return };
+    let said = bundle
+        .call(&[
+            "--trace",
+            "run",
+            "--bundle",
+            &bundle.path().to_string_lossy(),
+            ID,
+        ])
+        .ok()
+        .err;
+    let phases = [
+        "arguments read",
+        "cgroup made",
+        "identity and filter set",
+        "started",
+        "command over",
+    ];
+    let lines: Vec<&str> = said.lines().skip(1).collect();
+    let places = phases.map(|phase| lines.iter().position(|line| line.ends_with(phase)));
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{said}"
+    );
+    let times: Vec<u64> = lines
+        .iter()
+        .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+        .collect();
+    assert!(times.is_sorted(), "{said}");
+    bundle.idle();
+    let said = bundle.call(&["--trace", "exec", ID, "true"]).ok().err;
+    assert!(
+        said.contains("container joined, program executed"),
+        "{said}"
+    );
+}

@@ -30,10 +30,15 @@ impl Trace {
 
     /// A phase of this process is over.
     pub fn mark(&mut self, phase: &str) {
+        self.mark_at(phase, now_ns());
+    }
+
+    /// A phase was over at that time.
+    pub fn mark_at(&mut self, phase: &str, at_ns: u64) {
         if self.on {
             self.marks.push(Mark {
                 phase: phase.to_owned(),
-                at_ns: now_ns(),
+                at_ns,
             });
         }
     }
@@ -43,7 +48,6 @@ impl Trace {
         if !self.on {
             return;
         }
-        self.mark("started");
         let mut all: Vec<Mark> = self
             .marks
             .drain(..)

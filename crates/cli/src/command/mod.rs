@@ -116,7 +116,7 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Container(args) => container::run(args, context),
         Command::Image(args) => image::run(args, context),
         Command::System(args) => system::run(args, context),
-        Command::Oci(args) => oci::run(*args),
+        Command::Oci(args) => oci::run(*args, context.began_ns),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
     }

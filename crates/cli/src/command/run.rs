@@ -228,6 +228,7 @@ impl Session<'_> {
             }
         };
         warn(&started.warnings);
+        trace.mark("started");
         trace.show(&started.trace);
         let Some(signals) = signals else {
             // Nobody waits for this command any more but the user's shell.

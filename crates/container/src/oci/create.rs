@@ -19,7 +19,7 @@ use super::error::OciError;
 use super::hooks::{self, Place, Stage};
 use super::placement::{CgroupDriver, GroupPlace, check_group};
 use super::record::{self, Record, Status};
-use super::{Runtime, Tell, start};
+use super::{Runtime, start};
 use crate::cgroup::Hierarchies;
 use crate::group::{Group, Scope, Stale};
 use crate::launch::alone::Alone;
@@ -101,7 +101,7 @@ impl Runtime {
         let mut bundle = bundle;
         bundle.listen_on(options.listening_fds);
         let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
-        if self.tell.is_some() {
+        if self.tell.is_some() || self.watch.is_some() {
             plan.trace = Trace::On;
         }
         if plan.spec.process().is_none() {
@@ -110,6 +110,7 @@ impl Runtime {
                 reason: "it has no process, which `start` would need".into(),
             });
         }
+        self.mark("bundle read, state written");
         let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty).in_scope(scope);
         let mut made = Making {
             runtime: self,
@@ -313,7 +314,7 @@ impl Making<'_> {
         let wanted = limits::of(plan);
         let mut hooks = CreateHooks {
             began_ns: launch::now_ns(),
-            tell: self.runtime.tell.as_ref(),
+            runtime: self.runtime,
             record: self.record,
             namespaces: exec::joined(plan),
         };
@@ -393,7 +394,7 @@ fn root_propagation(plan: &LaunchPlan) -> Result<Option<MountPropagationFlags>, 
 struct CreateHooks<'a> {
     /// On the monotonic clock.
     began_ns: u64,
-    tell: Option<&'a Tell>,
+    runtime: &'a Runtime,
     record: &'a mut Record,
     namespaces: u64,
 }
@@ -404,9 +405,12 @@ impl Connect for CreateHooks<'_> {
     }
 
     fn mark(&mut self, phase: &str, at_ns: u64) {
-        if let Some(tell) = self.tell {
+        if let Some(tell) = &self.runtime.tell {
             let after_us = at_ns.saturating_sub(self.began_ns) / 1000;
             tell(&format!("{phase}, after {after_us} us"));
+        }
+        if let Some(watch) = &self.runtime.watch {
+            watch(phase.trim_start_matches("keeper: "), at_ns);
         }
     }
 

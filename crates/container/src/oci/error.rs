@@ -119,6 +119,12 @@ impl Fault for OciError {
             OciError::Criu(error) => error.hint(),
             OciError::Cgroup(error) => error.hint(),
             OciError::Systemd(error) => error.hint(),
+            // The engines' remedies for a program that is not there speak of images.
+            OciError::Start(
+                StartError::ProgramNotFound { .. }
+                | StartError::InterpreterNotFound { .. }
+                | StartError::ProgramNotRunnable { .. },
+            ) => None,
             OciError::Start(error) => error.hint(),
             OciError::NotStopped { .. } => Some("kill it first, or use `--force`".into()),
             _ => None,

@@ -98,6 +98,7 @@ impl Runtime {
         program.life = Life::ItsOwn;
         program.preserved = options.preserved_fds;
         self.tell_of(&program);
+        self.mark("program prepared");
         let cpus = program.manner.begins_on();
         let wanted = limits::of(&plan);
         let joining = Joining {
@@ -122,6 +123,7 @@ impl Runtime {
                 error.unwrap_or_else(|| exec::explain(args, failure))
             }
         })?;
+        self.mark("container joined, program executed");
         let pid = started.pid.as_raw_nonzero().get();
         if let (Some(tell), Some(cpus)) = (&self.tell, cpus) {
             // Headed as runc's, whose debug log is searched for it.

@@ -28,9 +28,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::PidfdFlags;
 
 use crate::cgroup::{Cgroup, Hierarchies};
-use crate::launch::Started;
 use crate::launch::prepare::step_failed;
 use crate::launch::program::Program;
+use crate::launch::{self, Started};
 use crate::systemd::Bus;
 
 pub use crate::cgroup::Below;
@@ -51,10 +51,14 @@ pub const SPEC_VERSION: &str = "1.2.1";
 pub struct Runtime {
     root: PathBuf,
     tell: Option<Tell>,
+    watch: Option<Watch>,
 }
 
 /// Takes what is done, step by step: `--debug`.
 pub type Tell = Box<dyn Fn(&str)>;
+
+/// Takes each phase that is over, and when it was, in nanoseconds on the monotonic clock: `--trace`.
+pub type Watch = Box<dyn Fn(&str, u64)>;
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,6 +81,7 @@ impl Runtime {
         Runtime {
             root: root.to_owned(),
             tell: None,
+            watch: None,
         }
     }
 
@@ -85,6 +90,19 @@ impl Runtime {
     pub fn telling(mut self, tell: Tell) -> Self {
         self.tell = Some(tell);
         self
+    }
+
+    /// Has the phases of a start timed.
+    #[must_use]
+    pub fn watched(mut self, watch: Watch) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    fn mark(&self, phase: &str) {
+        if let Some(watch) = &self.watch {
+            watch(phase, launch::now_ns());
+        }
     }
 
     /// What is told of a program that is about to be executed, whoever asks for it.

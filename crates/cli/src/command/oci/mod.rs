@@ -21,6 +21,7 @@ mod start;
 mod state;
 mod update;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ use gamut_container::oci::{CgroupDriver, Console, Create, Keyring, OciError, Run
 use gamut_spec::Fault;
 
 use crate::error::Failure;
+use crate::trace::Trace;
 
 /// The name under which the binary is an OCI runtime.
 pub const PROGRAM_NAME: &str = "gamut-oci";
@@ -61,6 +63,10 @@ pub struct Args {
     /// Same as --log-level debug
     #[arg(long = "debug", id = "oci-debug")]
     debug: bool,
+
+    /// Print where the time went, phase by phase
+    #[arg(long = "trace", id = "oci-trace")]
+    trace: bool,
 
     /// Have control groups made by systemd: cgroupsPath is slice:prefix:name
     #[arg(long)]
@@ -112,7 +118,7 @@ pub fn enters_a_container(words: &[OsString]) -> bool {
 
 /// Carries it out. What goes wrong is said here, to the log and on standard error, with runc's
 /// status 1.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args, began_ns: u64) -> Result<ExitCode, Failure> {
     if args.version {
         let version = env!("CARGO_PKG_VERSION");
         let spec = gamut_container::oci::SPEC_VERSION;
@@ -135,6 +141,13 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         let log = Rc::clone(&log);
         runtime = runtime.telling(Box::new(move |text| log.debug(text)));
     }
+    let trace = Rc::new(RefCell::new(Trace::new(args.trace, began_ns)));
+    if args.trace {
+        trace.borrow_mut().mark("arguments read");
+        let trace = Rc::clone(&trace);
+        let watch = move |phase: &str, at_ns| trace.borrow_mut().mark_at(phase, at_ns);
+        runtime = runtime.watched(Box::new(watch));
+    }
     let context = Context {
         runtime: &runtime,
         log: &log,
@@ -143,6 +156,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         } else {
             CgroupDriver::Cgroupfs
         },
+        trace: &trace,
     };
     log.debug(&format!("containers are in {}", args.root.display()));
     let done = match command {
@@ -164,6 +178,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::State(args) => state::run(&args, &context),
         Command::Update(args) => update::run(&args, &context),
     };
+    trace.borrow_mut().mark("command over");
+    trace.borrow_mut().show(&[]);
     Ok(done.unwrap_or_else(|failure| log.fail(&failure)))
 }
 
@@ -173,6 +189,7 @@ struct Context<'a> {
     log: &'a log::Log,
     /// For a container that is made; another's is in its record.
     cgroups: CgroupDriver,
+    trace: &'a RefCell<Trace>,
 }
 
 /// Why a command failed.

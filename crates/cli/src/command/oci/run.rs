@@ -43,6 +43,7 @@ pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
         let _ = container.delete(Force::Yes);
         return Err(error.into());
     }
+    context.trace.borrow_mut().mark("started");
     if args.detach {
         return SUCCESS;
     }
