@@ -32,6 +32,8 @@ const GROUP: &str = "root:x:0:\nwww:x:33:\nextra:x:777:www,root\n";
 #[derive(Debug)]
 pub struct Bundle {
     pub host: Host,
+    /// What each command is called by: none, or words that end in calling the rest.
+    pub by: Vec<String>,
     binary: PathBuf,
     dir: TempDir,
     config: RefCell<Value>,
@@ -62,6 +64,7 @@ impl Bundle {
             .expect("a directory for the test");
         let bundle = Self {
             host,
+            by: Vec::new(),
             binary: gamut::binary(),
             dir,
             config: RefCell::new(Value::Null),
@@ -189,9 +192,21 @@ impl Bundle {
 
     /// `gamut oci --root STATE WORDS`.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.arg("oci").arg("--root").arg(self.state_dir());
-        command.args(words).current_dir(self.dir());
+        let state = self.state_dir().to_string_lossy().into_owned();
+        self.plain(&[&["--root", &state], words].concat())
+    }
+
+    /// `gamut oci WORDS`, its root where it finds it.
+    pub fn plain(&self, words: &[&str]) -> Command {
+        let mut command = match self.by.split_first() {
+            None => Command::new(&self.binary),
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(&self.binary);
+                command
+            }
+        };
+        command.arg("oci").args(words).current_dir(self.dir());
         command
     }
 

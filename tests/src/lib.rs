@@ -17,6 +17,7 @@ pub mod image;
 pub mod outcome;
 pub mod patience;
 pub mod registry;
+pub mod rootless;
 pub mod skip;
 pub mod terminal;
 pub mod whoami;

@@ -91,7 +91,13 @@ pub fn main() -> ExitCode {
     let words = words();
     let is_oci = words.get(1).is_some_and(|word| word == "oci");
     if command::oci::enters_a_container(&words) {
-        let _ = gamut_sys::own_program::run_read_only(std::env::args_os().collect());
+        let protected = gamut_sys::own_program::run_protected(std::env::args_os().collect());
+        if let Err(errno) = protected {
+            let reason = std::io::Error::from(errno);
+            eprintln!("error: cannot keep this program's file from the container: {reason}");
+            eprintln!("hint: run one that root has installed");
+            return ExitCode::FAILURE;
+        }
     }
     let cli = match args::parse(words) {
         Ok(cli) => *cli,

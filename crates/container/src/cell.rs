@@ -103,7 +103,12 @@ impl Cell for Container {
             started,
             terminal: prepared.terminal.take(),
         };
-        let (cgroup, mut warnings) = group.keep()?;
+        let (Some(cgroup), mut warnings) = group.keep() else {
+            return Err(prepare::step_failed(
+                "keep the cgroup",
+                rustix::io::Errno::NOENT,
+            ));
+        };
         warnings.extend(wanted.warnings);
         Ok(Container {
             plan: plan.clone(),

@@ -135,12 +135,21 @@ pub(crate) enum Stale {
     IfEmpty,
 }
 
+/// Whether a workload gets a group of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    Yes,
+    /// It stays in its maker's.
+    No,
+}
+
 /// The control group of a start. On v1 it is five directories or more, which are made while the
 /// child mounts; on v2 it is one, and the child is cloned into it.
 pub(crate) struct Group<'a> {
     plan: &'a LaunchPlan,
     hierarchies: &'a Hierarchies,
     stale: Stale,
+    own: Own,
     /// systemd, where that makes it.
     scope: Option<Scope>,
     made: Tentative,
@@ -153,6 +162,7 @@ impl<'a> Group<'a> {
             plan,
             hierarchies,
             stale,
+            own: Own::Yes,
             scope: None,
             made: Tentative::default(),
             warnings: Vec::new(),
@@ -165,6 +175,10 @@ impl<'a> Group<'a> {
         self
     }
 
+    pub(crate) fn owned(self, own: Own) -> Self {
+        Group { own, ..self }
+    }
+
     /// What a child is to be cloned into. Into a scope it is moved: there is none without it.
     pub(crate) fn for_clone(&mut self) -> Result<Option<BorrowedFd<'_>>, StartError> {
         if self.scope.is_some() {
@@ -173,14 +187,16 @@ impl<'a> Group<'a> {
         let places = needs(self.plan).places(self.hierarchies);
         let on_v2 = |index: usize| self.hierarchies.mounted[index].version == Version::V2;
         if places.into_iter().any(on_v2) {
-            Ok(self.ready(Self::make_directories)?.clone_into())
+            let made = self.ready(Self::make_directories)?;
+            Ok(made.and_then(Cgroup::clone_into))
         } else {
             Ok(None)
         }
     }
 
-    /// Makes the group with its limits for the process `first`, unless that is done.
-    pub(crate) fn make(&mut self, first: Pid) -> Result<&Cgroup, StartError> {
+    /// Makes the group with its limits for the process `first`, unless that is done. `None`: there is
+    /// to be none.
+    pub(crate) fn make(&mut self, first: Pid) -> Result<Option<&Cgroup>, StartError> {
         self.ready(|group| match group.scope.take() {
             Some(scope) => group.make_scope(scope, first),
             None => group.make_directories(),
@@ -190,7 +206,10 @@ impl<'a> Group<'a> {
     fn ready(
         &mut self,
         make: impl FnOnce(&mut Self) -> Result<Cgroup, StartError>,
-    ) -> Result<&Cgroup, StartError> {
+    ) -> Result<Option<&Cgroup>, StartError> {
+        if self.own == Own::No {
+            return Ok(None);
+        }
         if self.made.cgroup.is_none() {
             let made = make(self)?;
             let cgroup = self.made.cgroup.insert(made);
@@ -203,7 +222,20 @@ impl<'a> Group<'a> {
                 cgroup.give_to(owner).map_err(|e| cgroup_failed(&e))?;
             }
         }
-        self.made.cgroup.as_ref().ok_or_else(not_made)
+        Ok(self.made.cgroup.as_ref())
+    }
+
+    /// Makes the group without a process, unless that is systemd's to do.
+    pub(crate) fn make_ahead(&mut self) -> Result<(), StartError> {
+        if self.scope.is_none() {
+            self.ready(Self::make_directories)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was made.
+    pub(crate) fn undo(&mut self) {
+        self.made = Tentative::default();
     }
 
     fn make_directories(&mut self) -> Result<Cgroup, StartError> {
@@ -256,18 +288,9 @@ impl<'a> Group<'a> {
     }
 
     /// The group for as long as the workload lives, and what this host could not give it.
-    pub(crate) fn keep(mut self) -> Result<(Cgroup, Vec<String>), StartError> {
-        let cgroup = self.made.cgroup.take().ok_or_else(not_made)?;
+    pub(crate) fn keep(mut self) -> (Option<Cgroup>, Vec<String>) {
         self.made.unit = None;
-        Ok((cgroup, self.warnings))
-    }
-}
-
-fn not_made() -> StartError {
-    StartError::Step {
-        step: "keep the cgroup".into(),
-        reason: "it was not made".into(),
-        hint: None,
+        (self.made.cgroup.take(), std::mem::take(&mut self.warnings))
     }
 }
 

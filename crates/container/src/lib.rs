@@ -12,6 +12,7 @@ mod group;
 mod launch;
 mod limits;
 pub mod oci;
+mod privilege;
 mod probe;
 pub mod rlimits;
 pub mod seccomp;

@@ -1,6 +1,8 @@
 //! Limits of a process rather than of a group: rlimits and the OOM score, clamped to what this
 //! host may give. An unprivileged engine is no reason to refuse an image.
 
+use std::io::ErrorKind;
+
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::LaunchPlan;
 use oci_spec::runtime::PosixRlimit;
@@ -41,6 +43,13 @@ pub(crate) fn of(plan: &LaunchPlan) -> ProcessLimits {
     limits
 }
 
+impl ProcessLimits {
+    /// What is to be written to oom_score_adj.
+    pub(crate) fn oom_score_text(&self) -> Option<String> {
+        self.oom_score_adj.map(|value| value.to_string())
+    }
+}
+
 /// Sets them on a process that waits for its start.
 pub(crate) fn apply(limits: &ProcessLimits, pid: Pid) -> Result<(), StartError> {
     for limit in &limits.rlimits {
@@ -58,10 +67,15 @@ pub(crate) fn apply(limits: &ProcessLimits, pid: Pid) -> Result<(), StartError> 
             },
         )?;
     }
-    if let Some(value) = limits.oom_score_adj {
+    if let Some(value) = limits.oom_score_text() {
         let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-        std::fs::write(path, value.to_string())
-            .map_err(|e| crate::launch::io_failed("set the OOM score", &e))?;
+        let there = || std::fs::read_to_string(&path).unwrap_or_default();
+        match std::fs::write(&path, &value) {
+            // One that is hidden has set it by itself.
+            Err(error)
+                if error.kind() == ErrorKind::PermissionDenied && there().trim() == value => {}
+            set => set.map_err(|e| crate::launch::io_failed("set the OOM score", &e))?,
+        }
     }
     Ok(())
 }

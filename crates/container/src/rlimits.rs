@@ -248,19 +248,11 @@ fn shown(limit: u64) -> String {
 
 /// The kernel asks for the capability in the first user namespace (`capable`, not `ns_capable`).
 fn privilege() -> Privilege {
-    let effective = rustix::thread::capabilities(None).map(|sets| sets.effective);
-    let has = effective.is_ok_and(|set| set.contains(CapabilitySet::SYS_RESOURCE));
-    if has && in_first_user_namespace() {
+    if crate::privilege::over_host(CapabilitySet::SYS_RESOURCE) {
         Privilege::SysResource
     } else {
         Privilege::None
     }
-}
-
-fn in_first_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let mut words = map.split_ascii_whitespace();
-    words.by_ref().take(3).eq(["0", "0", "4294967295"]) && words.next().is_none()
 }
 
 fn read_number<N: std::str::FromStr>(path: &str) -> Option<N> {

@@ -3,10 +3,10 @@
 //! without a user namespace could write to it (CVE-2019-5736).
 
 use std::ffi::{CString, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{CWD, StatVfsMountFlags};
+use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -18,8 +18,7 @@ const OWN: &str = "/proc/self/exe";
 /// This program's file on a read-only mount of its own that is attached nowhere, to be executed.
 ///
 /// # Errors
-/// `EPERM` without CAP_SYS_ADMIN: then the file is somebody else's to write; `ENOSYS` before Linux
-/// 5.12.
+/// `EPERM` without CAP_SYS_ADMIN; `ENOSYS` before Linux 5.12.
 pub fn read_only() -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let file = rustix::mount::open_tree(CWD, OWN, flags)?;
@@ -41,7 +40,59 @@ pub fn run_read_only(words: Vec<OsString>) -> Result<(), Errno> {
     if mounted.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
     }
-    let file = read_only()?;
+    Err(execute(read_only()?.as_fd(), words)?)
+}
+
+/// [`run_read_only`]; or, for a user who may make no mounts, from a sealed copy of the file in memory
+/// (memfd_create(2), fcntl(2) "File Sealing"), if it is one that the user, or root of a user namespace
+/// of his, could write to.
+///
+/// # Errors
+/// As [`run_read_only`], and of memfd_create(2): `EACCES` where `vm.memfd_noexec` forbids to execute it.
+pub fn run_protected(words: Vec<OsString>) -> Result<(), Errno> {
+    match run_read_only(words.clone()) {
+        Err(Errno::PERM) => {}
+        other => return other,
+    }
+    // Somebody else's file that cannot be written is not in the container's hands, either.
+    let owner = rustix::fs::stat(OWN)?.st_uid;
+    let writable = rustix::fs::accessat(CWD, OWN, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    let foreign = owner != rustix::process::geteuid().as_raw()
+        && (owner == UNMAPPED || owner == 0 && in_first_user_namespace());
+    if foreign && !writable {
+        return Ok(());
+    }
+    let file = rustix::fs::openat(CWD, OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    if rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SEALS)) {
+        return Ok(());
+    }
+    Err(execute(sealed_copy(file.as_fd())?.as_fd(), words)?)
+}
+
+fn in_first_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The owner of what no id of this user namespace owns (proc_sys_fs(5), overflowuid).
+const UNMAPPED: u32 = 65534;
+const SEALS: SealFlags = SealFlags::WRITE
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+fn sealed_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // MFD_EXEC is new in Linux 6.3.
+    let copy = rustix::fs::memfd_create(c"gamut", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create(c"gamut", flags))?;
+    while rustix::fs::sendfile(&copy, file, None, 1 << 30)? > 0 {}
+    rustix::fs::fcntl_add_seals(&copy, SEALS)?;
+    Ok(copy)
+}
+
+/// Replaces this program; gives why it could not.
+fn execute(file: BorrowedFd<'_>, words: Vec<OsString>) -> Result<Errno, Errno> {
     let c_strings = |words: Vec<OsString>| -> Result<StringArray, Errno> {
         let words = words.into_iter().map(|word| CString::new(word.into_vec()));
         let words: Result<Vec<_>, _> = words.collect();
@@ -67,5 +118,5 @@ pub fn run_read_only(words: Vec<OsString>) -> Result<(), Errno> {
             libc::AT_EMPTY_PATH,
         )
     };
-    Err(last_errno())
+    Ok(last_errno())
 }

@@ -51,10 +51,19 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// Whose child a [`clone3`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lineage {
+    Child,
+    /// The caller's parent's, who alone can reap it.
+    Sibling,
+}
+
 const CLONE_PIDFD: u64 = libc::CLONE_PIDFD as u64;
+const CLONE_PARENT: u64 = libc::CLONE_PARENT as u64;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Makes a child process in the given new namespaces, and, on cgroup v2, in the given cgroup.
+/// Makes a process in the given new namespaces, and, on cgroup v2, in the given cgroup.
 ///
 /// The child is a copy of the caller (no shared memory). See clone(2), `clone3`.
 ///
@@ -66,14 +75,22 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// # Safety
 /// The calling process must have a single thread: the child has only the calling one, so a lock
 /// that another thread held would stay locked for ever.
-pub unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+pub unsafe fn clone3(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    lineage: Lineage,
+) -> Result<Side, Errno> {
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: namespaces | CLONE_PIDFD,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    match lineage {
+        Lineage::Child => args.exit_signal = libc::SIGCHLD as u64,
+        // Its end is told as the caller's own.
+        Lineage::Sibling => args.flags |= CLONE_PARENT,
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

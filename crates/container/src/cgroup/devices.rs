@@ -13,6 +13,7 @@ use super::dir::Dir;
 use super::discover::Version;
 use super::error::{Cause, CgroupError, Warning};
 use super::group::Cgroup;
+use crate::privilege::in_another_user_namespace;
 
 /// Restricts the group to `rules`. There is no running without it: a workload that was to be kept
 /// from devices must not start if that fails.
@@ -32,7 +33,7 @@ pub(super) fn apply(
         }),
     };
     match applied {
-        Err(error) if is_denied(&error) && in_user_namespace() => {
+        Err(error) if is_denied(&error) && in_another_user_namespace() => {
             warnings.push(Warning::DevicesNotEnforced);
             Ok(())
         }
@@ -138,12 +139,4 @@ fn is_denied(error: &CgroupError) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether this process is in another user namespace than the first, where the kernel lets nobody
-/// make device nodes. An unreadable map counts as the first: then nothing is excused.
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let words: Vec<&str> = map.split_ascii_whitespace().collect();
-    !words.is_empty() && words != ["0", "0", "4294967295"]
 }

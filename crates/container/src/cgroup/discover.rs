@@ -3,6 +3,8 @@
 //! Two small files of /proc tell it all (cgroups(7), proc_pid_mountinfo(5)); the result is plain
 //! data that can be kept and passed on.
 
+use std::path::Path;
+
 use rustix::fs::{Access, AtFlags, CWD, Mode as FileMode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -57,6 +59,16 @@ pub struct Hierarchies {
     pub mode: Mode,
     /// Those with controllers, version 2 last. A v1 hierarchy with a name only is left out.
     pub mounted: Vec<Hierarchy>,
+    pub extent: Extent,
+}
+
+/// How much of the hierarchies is this process's to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    All,
+    /// What was delegated to this user, if anything.
+    Delegated,
 }
 
 impl Hierarchies {
@@ -66,16 +78,18 @@ impl Hierarchies {
     /// [`CgroupError::NotMounted`], or a file of /proc that cannot be read.
     pub fn discover() -> Result<Self, CgroupError> {
         let mountinfo = read_file("/proc/self/mountinfo")?;
-        // Root may use all of a hierarchy; others what was delegated to their own group.
-        let everywhere = rustix::process::geteuid().is_root();
-        let own = match everywhere {
-            true => String::new(),
-            false => read_file("/proc/self/cgroup")?,
-        };
-        let mut found = Self::parse(&mountinfo, &own)?;
+        let mut found = Self::parse(&mountinfo, "")?;
+        // Root may use all of a hierarchy, if it is the host's; others what was delegated to them.
+        let first = found.mounted.first();
+        let all = rustix::process::geteuid().is_root()
+            && first.is_some_and(|first| writable(&first.mount_point));
+        if !all {
+            found = Self::parse(&mountinfo, &read_file("/proc/self/cgroup")?)?;
+            found.extent = Extent::Delegated;
+        }
         for hierarchy in &mut found.mounted {
-            if everywhere || writable(&hierarchy.mount_point) {
-                hierarchy.base.clear();
+            if !all {
+                hierarchy.base = delegated(hierarchy);
             }
             if hierarchy.version == Version::V2 {
                 let path = format!("{}/cgroup.controllers", hierarchy.absolute(""));
@@ -118,6 +132,41 @@ impl Hierarchies {
         self
     }
 
+    /// The same with each group that this process is in as the base.
+    pub(crate) fn own_groups(self) -> Self {
+        let own = read_file("/proc/self/cgroup");
+        let mountinfo = read_file("/proc/self/mountinfo");
+        match (own, mountinfo) {
+            (Ok(own), Ok(mountinfo)) => Hierarchies {
+                extent: Extent::Delegated,
+                ..Self::parse(&mountinfo, &own).unwrap_or(self)
+            },
+            _ => self,
+        }
+    }
+
+    /// Looks for a group that is this user's on the way to the absolute path `path`: where there is one,
+    /// the group of that path is meant, and not one below this process's own.
+    pub(crate) fn reach(&mut self, path: &str) {
+        for hierarchy in &mut self.mounted {
+            let top = Path::new(&hierarchy.mount_point);
+            let wanted = top.join(path);
+            let mut above = wanted.ancestors().take_while(|at| *at != top);
+            let Some(found) = above.find(|at| at.exists()).and_then(Path::to_str) else {
+                continue;
+            };
+            if !writable(found) {
+                continue;
+            }
+            if hierarchy.version == Version::V2
+                && let Ok(names) = read_file(&format!("{found}/cgroup.controllers"))
+            {
+                hierarchy.controllers = ControllerSet::from_v2_names(&names);
+            }
+            hierarchy.base.clear();
+        }
+    }
+
     /// A host whose only hierarchy is version 2, mounted (or imitated) at `mount_point`, with
     /// these controllers.
     pub fn unified_at(mount_point: &str, controllers: ControllerSet) -> Self {
@@ -129,6 +178,7 @@ impl Hierarchies {
                 base: String::new(),
                 controllers,
             }],
+            extent: Extent::All,
         }
     }
 
@@ -163,7 +213,11 @@ impl Hierarchies {
             (_, Some(last)) if last.version == Version::V2 => Mode::Hybrid,
             _ => Mode::V1,
         };
-        Ok(Self { mode, mounted })
+        Ok(Self {
+            mode,
+            mounted,
+            extent: Extent::All,
+        })
     }
 
     /// Which hierarchy does `controller`'s work: the v1 one that has it, else v2 where it is.
@@ -253,6 +307,19 @@ fn unescape(field: &str) -> String {
         }
     }
     String::from_utf8_lossy(&plain).into_owned()
+}
+
+/// Where a user without privileges may make groups, if anywhere. On v2 a group with processes, as this
+/// one's own is, shares no controllers out; the one above it can, where that was delegated, too.
+fn delegated(hierarchy: &Hierarchy) -> String {
+    let own = &hierarchy.base;
+    let above = match hierarchy.version {
+        Version::V1 => None,
+        Version::V2 => own.rsplit_once('/').map(|(above, _)| above),
+    };
+    let mut candidates = [Some(""), above].into_iter().flatten();
+    let at = |base: &&str| writable(&format!("{}{base}", hierarchy.mount_point));
+    candidates.find(at).unwrap_or(own).to_owned()
 }
 
 fn writable(path: &str) -> bool {

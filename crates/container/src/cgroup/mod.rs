@@ -44,7 +44,7 @@ pub(crate) use convert::{Bound, cpu_weight, io_weight, swap_alone};
 
 pub use below::Below;
 pub use controller::{Controller, ControllerSet};
-pub use discover::{Hierarchies, Hierarchy, Mode, Version};
+pub use discover::{Extent, Hierarchies, Hierarchy, Mode, Version};
 pub use error::{Cause, CgroupError, Warning};
 pub use files::LimitFile;
 pub use group::Cgroup;

@@ -12,19 +12,32 @@ use gamut_sys::socket::{MAX_DESCRIPTORS, receive_each};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::process::DumpableBehavior;
 
 use super::alone::Alone;
 use super::mounts::Op;
-use super::program::{Life, Program, Traced};
+use super::program::{Life, Program, Traced, set_groups};
 use super::step::{At, Failure, Phase, PhaseMark, Step};
 use super::target::{self, Kind};
+
+/// Whose the user namespace is that a process begins in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UserNamespace {
+    Callers,
+    /// Made with it; its maps are still to be written.
+    New,
+    /// Made before it, for this container alone.
+    Prepared,
+    /// It was there, and others are in it.
+    Joined,
+}
 
 /// Everything that the child of a start does, in order.
 #[derive(Debug)]
 pub(crate) struct Child {
     /// Existing namespaces to join, with their type.
     pub(crate) join: Vec<(OwnedFd, u64)>,
-    pub(crate) own_user_namespace: bool,
+    pub(crate) user_namespace: UserNamespace,
     /// A detached mount.
     pub(crate) root: OwnedFd,
     pub(crate) ops: Vec<Op>,
@@ -49,22 +62,39 @@ const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 pub(crate) const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 impl Child {
-    /// Carries everything out; returns only to say what failed.
-    pub(crate) fn run(&self, keeper: BorrowedFd<'_>) -> Failure {
-        match self.become_program(keeper) {
+    /// Carries everything out; returns only to say what failed. `joined`: the kinds of namespaces that
+    /// it was born in.
+    pub(crate) fn run(&self, keeper: BorrowedFd<'_>, joined: u64) -> Failure {
+        match self.become_program(keeper, joined) {
             Ok(never) => match never {},
             Err(failure) => failure,
         }
     }
 
-    fn become_program(&self, keeper: BorrowedFd<'_>) -> Result<std::convert::Infallible, Failure> {
+    fn become_program(
+        &self,
+        keeper: BorrowedFd<'_>,
+        joined: u64,
+    ) -> Result<std::convert::Infallible, Failure> {
         Life::WithParent.apply()?;
-        if self.own_user_namespace {
-            // Until the keeper has written the maps, this process is nobody and may do nothing.
-            wait_for(keeper)?;
-            become_root()?;
+        match self.user_namespace {
+            UserNamespace::Callers => {}
+            UserNamespace::New => {
+                // Until the keeper has written the maps, this process is nobody and may do nothing.
+                wait_for(keeper)?;
+                become_root()?;
+            }
+            UserNamespace::Joined => become_root()?,
+            UserNamespace::Prepared => {
+                become_root()?;
+                // A change of identity hides a process from all but the host's root; who made this
+                // container is to find it (hooks, exec), and nobody else is in here.
+                rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+                    .at(Step::User)?;
+            }
         }
-        for (index, (fd, kind)) in self.join.iter().enumerate() {
+        let join = self.join.iter().enumerate();
+        for (index, (fd, kind)) in join.filter(|(_, (_, kind))| joined & kind == 0) {
             process::join(fd.as_fd(), *kind).at_index(Step::JoinNamespace, index)?;
         }
         if let Some(alone) = &self.alone {
@@ -261,9 +291,11 @@ pub(crate) fn enter_cgroups<'a>(
 
 /// Inside a new user namespace: become its root, without the groups of the host.
 fn become_root() -> Result<(), Failure> {
-    rustix::thread::set_thread_groups(&[]).at(Step::Groups)?;
+    set_groups(&[]).at(Step::Groups)?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at(Step::Groups)?;
-    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::User)
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::User)?;
+    // A change of identity clears it (prctl(2)).
+    Life::WithParent.apply()
 }
 
 /// What the keeper gives with its word to go on: files by which the v1 groups are entered (v2 was

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
-use rustix::fs::{FileType, Gid, Mode, Uid};
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use super::bind::{Locks, clone_host};
-use super::child::{attach, mount_target};
+use super::child::{attach, mount_target, open_tree};
 use super::idmap::Maps;
 use super::mounts::{self, Mounted, Op, Place, c_string, empty_directory};
 use super::prepare::step_failed;
@@ -26,8 +26,11 @@ pub(crate) struct Node {
     mode: Mode,
     device: u64,
     owner: Option<(u32, u32)>,
-    /// Where nodes cannot be made (user namespace): the host's, to be bound.
+    /// Where nodes cannot be made, in a user namespace of the container's: what is bound.
     bound: Option<OwnedFd>,
+    /// The host's of that path, which is bound where it turns out that this process may make none: it is
+    /// in a user namespace itself.
+    host: CString,
 }
 
 impl Node {
@@ -62,6 +65,12 @@ impl Node {
         let made = rustix::fs::mknodat(directory, name, self.file_type, self.mode, self.device);
         match made {
             Ok(()) | Err(Errno::EXIST) => {}
+            Err(Errno::PERM) => {
+                // By the host's root, which is still this process's.
+                let tree = open_tree(CWD, &self.host).at_index(Step::Device, index)?;
+                let target = mount_target(directory, name, Kind::File, index)?;
+                return attach(tree.as_fd(), target.as_fd()).at_index(Step::Device, index);
+            }
             Err(errno) => return Err(errno).at_index(Step::Device, index),
         }
         if let Some((uid, gid)) = self.owner {
@@ -121,10 +130,13 @@ pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Op, Star
                 Nodes::Make => None,
                 Nodes::Bind(_) => Some(host_node(&Path::new("/dev").join(name))?),
             },
+            host: c_string(format!("/dev/{name}"))?,
         });
     }
-    let below = Path::new("/dev");
-    for device in listed.iter().filter(|one| one.path().starts_with(below)) {
+    // The multiplexer is that of the container's own devpts, by the link below.
+    let (below, own) = (Path::new("/dev"), Path::new("/dev/ptmx"));
+    let in_dev = |path: &Path| path.starts_with(below) && path != own;
+    for device in listed.iter().filter(|one| in_dev(one.path())) {
         nodes.push(listed_node(device, below, how)?);
     }
     let links = [
@@ -243,6 +255,7 @@ fn listed_node(device: &LinuxDevice, above: &Path, how: Nodes<'_>) -> Result<Nod
             (uid, gid) => Some((uid.unwrap_or(0), gid.unwrap_or(0))),
         },
         bound: None,
+        host: c_string(path.as_os_str().as_bytes())?,
     };
     if let Nodes::Bind(maps) = how {
         node.bound = Some(match maps {

@@ -6,17 +6,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_plan::cell::{CellFds, StartError};
 use gamut_plan::launch::{ExecPlan, LaunchPlan, Privileged, UserPlan};
-use gamut_sys::process::{self, Side, StringArray, namespace};
+use gamut_sys::process::{self, Lineage, Side, StringArray, namespace};
 use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
+use rustix::thread::CapabilitySet;
 
 use super::child::{enter_cgroups, wait_for};
 use super::manner::Manner;
 use super::prepare::{self, c_string, c_strings, step_failed};
-use super::program::{Life, Program, Traced};
+use super::program::{Life, Program, RunsAs, Traced};
 use super::step::{At, Failure, Step};
+use super::through::{self, Through};
 use super::{After, Half, Heard, Started, go, program_failed, read_failure, terminal, users};
 use crate::cgroup::Cgroup;
 use crate::limits;
@@ -38,6 +40,7 @@ pub(crate) fn exec(
 ) -> Result<(Started, Option<OwnedFd>), StartError> {
     let (program, master) = program(target, plan, fds)?;
     let joining = Joining {
+        place: Place::Container,
         init: target.init.pidfd.as_fd(),
         namespaces: joined(target.plan),
         root: None,
@@ -53,11 +56,20 @@ pub(crate) fn exec(
     Ok((started, master))
 }
 
+/// Where a further process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Beside this process: none of the namespaces is joined.
+    Host,
+    Container,
+}
+
 /// What a further process joins.
 pub(crate) struct Joining<'a> {
+    pub(crate) place: Place,
     /// The container's first process.
     pub(crate) init: BorrowedFd<'a>,
-    /// Which of its namespaces, besides that of processes.
+    /// Which of its namespaces.
     pub(crate) namespaces: u64,
     /// A directory to have as root, if not the root of the mount namespace.
     pub(crate) root: Option<OwnedFd>,
@@ -92,46 +104,17 @@ pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, 
     };
     let (ours, theirs) =
         gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
-    let back = rustix::fs::open(
-        "/proc/self/ns/pid",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|e| step_failed("open the pid namespace", e))?;
-    process::join(joining.init, namespace::PID)
-        .map_err(|e| step_failed("join the container's pid namespace", e))?;
-    let mut lower = None;
-    let side = loop {
-        let group = lower.as_ref().or(joining.cgroup);
-        let into = group.and_then(Cgroup::clone_into);
-        // SAFETY: the keeper has one thread, and so has an OCI runtime; see `super::start`.
-        let side = unsafe { process::clone3(0, into) };
-        match (&side, joining.cgroup, joining.beside) {
-            (Err(Errno::BUSY), Some(cgroup), Some(first)) if lower.is_none() => {
-                let found = cgroup.below_of(first);
-                lower = found.map_err(|e| crate::group::cgroup_failed(&e))?;
-                if lower.is_none() {
-                    break side;
-                }
-            }
-            _ => break side,
+    let (pid, pidfd) = match clone(joining)? {
+        Through::Parent(pid, pidfd) => (pid, pidfd),
+        Through::Child(joined) => {
+            drop(ours);
+            let failure = match run(joining, joined, &cgroups, program, theirs.as_fd()) {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            };
+            let _ = rustix::io::write(&theirs, &failure.to_bytes());
+            process::exit_now(125);
         }
-    };
-    if let Ok(Side::Child) = side {
-        drop(ours);
-        let failure = match run(joining, &cgroups, program, theirs.as_fd()) {
-            Ok(never) => match never {},
-            Err(failure) => failure,
-        };
-        let _ = rustix::io::write(&theirs, &failure.to_bytes());
-        process::exit_now(125);
-    }
-    process::join(back.as_fd(), namespace::PID)
-        .map_err(|e| step_failed("return to the pid namespace", e))?;
-    let (pid, pidfd) = match side {
-        Ok(Side::Parent { child, pidfd }) => (child, pidfd),
-        Ok(Side::Child) => return Err(step_failed("clone", Errno::INVAL).into()),
-        Err(errno) => return Err(step_failed("start a process in the container", errno).into()),
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
@@ -151,9 +134,99 @@ pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, 
     }
 }
 
-/// Runs in the child: no allocation.
+/// Clones a process into the container, and into the group of a process of its if its own takes none.
+fn clone(joining: &Joining<'_>) -> Result<Through, JoinError> {
+    let mut cloned = clone_in(joining, joining.cgroup);
+    if let (Some(cgroup), Some(first)) = (joining.cgroup, joining.beside)
+        && matches!(&cloned, Err(JoinError::Child(f)) if (f.step, f.errno) == (Step::Clone, Errno::BUSY))
+    {
+        let lower = cgroup.below_of(first);
+        let lower = lower.map_err(|e| crate::group::cgroup_failed(&e))?;
+        if lower.is_some() {
+            cloned = clone_in(joining, lower.as_ref());
+        }
+    }
+    cloned.map_err(|error| match error {
+        JoinError::Child(failure) if failure.step == Step::Clone => {
+            step_failed("start a process in the container", failure.errno).into()
+        }
+        other => other,
+    })
+}
+
+/// Clones a process into the container's pid namespace; where this one could not come back from that,
+/// into all of them.
+fn clone_in(joining: &Joining<'_>, cgroup: Option<&Cgroup>) -> Result<Through, JoinError> {
+    let into = cgroup.and_then(Cgroup::clone_into);
+    let own_pids = joining.namespaces & namespace::PID != 0;
+    let back = match joining.place {
+        Place::Container if !own_pids => {
+            let users = joining.namespaces & namespace::USER != 0;
+            if users && !crate::privilege::has(CapabilitySet::SYS_ADMIN) {
+                return clone_inside(joining, into);
+            }
+            None
+        }
+        Place::Host => None,
+        Place::Container => {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let back = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())
+                .map_err(|e| step_failed("open the pid namespace", e))?;
+            // First the way back: root of a user namespace may have no right to the pid namespace
+            // that it is in, and nobody without privileges has.
+            let there = process::join(back.as_fd(), namespace::PID)
+                .and_then(|()| process::join(joining.init, namespace::PID));
+            match there {
+                Ok(()) => {}
+                Err(Errno::PERM) => return clone_inside(joining, into),
+                Err(e) => {
+                    return Err(step_failed("join the container's pid namespace", e).into());
+                }
+            }
+            Some(back)
+        }
+    };
+    // SAFETY: the keeper has one thread, and so has an OCI runtime; see `super::start`.
+    let side = unsafe { process::clone3(0, into, Lineage::Child) };
+    if let Ok(Side::Child) = side {
+        return Ok(Through::Child(namespace::PID));
+    }
+    if let Some(back) = back {
+        process::join(back.as_fd(), namespace::PID)
+            .map_err(|e| step_failed("return to the pid namespace", e))?;
+    }
+    match side {
+        Ok(Side::Parent { child, pidfd }) => Ok(Through::Parent(child, pidfd)),
+        Ok(Side::Child) => Err(step_failed("clone", Errno::INVAL).into()),
+        Err(errno) => Err(JoinError::Child(Failure::new(Step::Clone, errno))),
+    }
+}
+
+/// For who could not come back from the container's namespaces, because that needs privileges outside.
+fn clone_inside(joining: &Joining<'_>, into: Option<BorrowedFd<'_>>) -> Result<Through, JoinError> {
+    // Who is in a cgroup namespace puts no process into a group from outside of it (cgroups(7),
+    // "nsdelegate"): that one is joined by the new process.
+    let all = joining.namespaces & !namespace::CGROUP;
+    let score = joining.limits.oom_score_text();
+    let enter = || {
+        if let Some(score) = &score {
+            // What hides this process hides the file, too.
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::open(c"/proc/self/oom_score_adj", flags, Mode::empty())
+                .and_then(|file| rustix::io::write(file, score.as_bytes()))
+                .at(Step::OomScore)?;
+        }
+        through::shut()?;
+        process::join(joining.init, all).at(Step::JoinNamespace)?;
+        Ok(all)
+    };
+    through::clone_through(&enter, 0, into)
+}
+
+/// Runs in the child: no allocation. `joined`: the kinds of namespaces that it was born in.
 fn run(
     joining: &Joining<'_>,
+    joined: u64,
     cgroups: &[OwnedFd],
     program: &Program,
     keeper: BorrowedFd<'_>,
@@ -166,8 +239,9 @@ fn run(
     program.manner.begin()?;
     enter_cgroups(cgroups)?;
     wait_for(keeper)?;
-    if joining.namespaces != 0 {
-        process::join(joining.init, joining.namespaces).at(Step::JoinNamespace)?;
+    let left = joining.namespaces & !joined;
+    if left != 0 {
+        process::join(joining.init, left).at(Step::JoinNamespace)?;
     }
     if let Some(root) = &joining.root {
         rustix::process::fchdir(root).at(Step::Pivot)?;
@@ -195,8 +269,7 @@ pub(crate) fn joined(plan: &LaunchPlan) -> u64 {
                 LinuxNamespaceType::User => namespace::USER,
                 LinuxNamespaceType::Network => namespace::NET,
                 LinuxNamespaceType::Time => namespace::TIME,
-                // Joined by the keeper before the clone.
-                LinuxNamespaceType::Pid => 0,
+                LinuxNamespaceType::Pid => namespace::PID,
             }
     })
 }
@@ -260,6 +333,7 @@ fn program(
         stderr,
         terminal: tty,
         cwd,
+        runs_as: RunsAs::User,
         uid: identity.uid,
         gid: identity.gid,
         groups: identity
@@ -289,6 +363,10 @@ fn path_string(path: &std::path::Path) -> Result<CString, StartError> {
 pub(crate) fn explain(args: &[String], failure: Failure) -> StartError {
     match failure.step {
         Step::Exec | Step::Interpreter | Step::WorkingDirectory => program_failed(args, failure),
-        step => step_failed(step.words(), failure.errno),
+        step => StartError::Step {
+            step: step.words().into(),
+            reason: std::io::Error::from(failure.errno).to_string(),
+            hint: super::identity_hint(failure).map(Into::into),
+        },
     }
 }

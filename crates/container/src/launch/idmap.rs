@@ -2,15 +2,17 @@
 //! user_namespaces(7).
 
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_plan::cell::StartError;
-use gamut_sys::process::{self, Side, namespace};
-use oci_spec::runtime::{Linux, LinuxIdMapping};
+use gamut_sys::process::{self, Lineage, Side, namespace};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::prepare::{errno_of, step_failed};
+use super::step::{At, Step};
 
 /// Which ids of the host stand behind the container's.
 #[derive(Debug, Clone)]
@@ -41,6 +43,14 @@ impl Maps {
         })
     }
 
+    pub(crate) fn uids(&self) -> &[LinuxIdMapping] {
+        &self.uids
+    }
+
+    pub(crate) fn gids(&self) -> &[LinuxIdMapping] {
+        &self.gids
+    }
+
     /// The host's id of a user of the container; 65534 if there is none.
     pub(crate) fn uid(&self, inside: u32) -> u32 {
         outside(&self.uids, inside)
@@ -63,27 +73,86 @@ impl Maps {
         Ok(())
     }
 
+    /// The maps of a user namespace that is there, as this process's own has them.
+    pub(crate) fn of_namespace(joined: BorrowedFd<'_>) -> Result<Maps, StartError> {
+        with_holder(Some(joined), &|child| {
+            let read = |file: &str| {
+                let path = format!("/proc/{}/{file}", child.as_raw_nonzero());
+                let text = std::fs::read_to_string(path);
+                text.map(|text| parse(&text))
+                    .map_err(|e| write_failed("read the maps of the user namespace", &e))
+            };
+            Ok(Maps {
+                uids: read("uid_map")?,
+                gids: read("gid_map")?,
+            })
+        })
+    }
+
     /// A user namespace with these maps. A short-lived process holds it open until we do.
     pub(crate) fn namespace(&self) -> Result<OwnedFd, StartError> {
-        let failed = |errno| step_failed("create a user namespace", errno);
-        // SAFETY: the keeper, and a test of this, has one thread; the child below calls nothing
-        // but pause and _exit.
-        let side = unsafe { process::clone3(namespace::USER, None) }.map_err(failed)?;
-        let Side::Parent { child, pidfd } = side else {
-            // Ends with its parent, or by the signal below, whichever is first.
-            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            loop {
-                rustix::event::pause();
-            }
-        };
-        let made = self.write(child).and_then(|()| {
+        with_holder(None, &|child| {
+            self.write(child)?;
             let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
-        });
-        let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
-        let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
-        made
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|e| step_failed("create a user namespace", e))
+        })
     }
+}
+
+/// Calls `look` with a process in the user namespace `joined`, or in a new one.
+fn with_holder<T>(
+    joined: Option<BorrowedFd<'_>>,
+    look: &dyn Fn(Pid) -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    let failed = |errno| match joined {
+        None => step_failed("create a user namespace", errno),
+        Some(_) => step_failed("join the user namespace", errno),
+    };
+    let created = joined.map_or(namespace::USER, |_| 0);
+    let (ours, theirs) = gamut_sys::socket::pair().map_err(failed)?;
+    // SAFETY: the keeper, an OCI runtime, and a test of this, has one thread; the child below only
+    // asks the kernel.
+    let side = unsafe { process::clone3(created, None, Lineage::Child) }.map_err(failed)?;
+    let Side::Parent { child, pidfd } = side else {
+        // Ends with its parent, or by the signal below, whichever is first.
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        let joined = joined.map(|user| {
+            super::through::shut()?;
+            process::join(user, namespace::USER).at(Step::JoinNamespace)
+        });
+        let errno = match joined {
+            Some(Err(failure)) => failure.errno.raw_os_error(),
+            _ => 0,
+        };
+        let _ = rustix::io::write(&theirs, &errno.to_ne_bytes());
+        loop {
+            rustix::event::pause();
+        }
+    };
+    drop(theirs);
+    let mut word = [0u8; 4];
+    let told = rustix::io::retry_on_intr(|| rustix::io::read(&ours, &mut word)).map_err(failed);
+    let seen = told.and_then(|_| match i32::from_ne_bytes(word) {
+        0 => look(child),
+        errno => Err(failed(Errno::from_raw_os_error(errno))),
+    });
+    let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
+    let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+    seen
+}
+
+/// The lines of /proc/PID/uid_map: user_namespaces(7).
+fn parse(text: &str) -> Vec<LinuxIdMapping> {
+    let line = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(|n| n.parse::<u32>().ok());
+        let map = LinuxIdMappingBuilder::default()
+            .container_id(numbers.next()??)
+            .host_id(numbers.next()??)
+            .size(numbers.next()??);
+        map.build().ok()
+    };
+    text.lines().filter_map(line).collect()
 }
 
 fn outside(maps: &[LinuxIdMapping], inside: u32) -> u32 {
@@ -97,7 +166,7 @@ fn outside(maps: &[LinuxIdMapping], inside: u32) -> u32 {
         .unwrap_or(65534)
 }
 
-fn text(maps: &[LinuxIdMapping]) -> String {
+pub(super) fn text(maps: &[LinuxIdMapping]) -> String {
     let mut lines = String::new();
     for map in maps {
         // Writing to a String cannot fail.

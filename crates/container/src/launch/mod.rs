@@ -24,15 +24,18 @@ pub(crate) mod privileges;
 pub(crate) mod program;
 pub(crate) mod root;
 pub(crate) mod step;
+pub(crate) mod subordinate;
 pub(crate) mod target;
 pub(crate) mod terminal;
+pub(crate) mod through;
 pub(crate) mod users;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use exec::JoinError;
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::LaunchPlan;
-use gamut_sys::process::{self, Side, namespace};
+use gamut_sys::process::{self, namespace};
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -40,10 +43,11 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::group::{Group, cgroup_failed};
 use crate::limits::{self, ProcessLimits};
-use child::{Child, Given};
+use child::{Child, Given, UserNamespace};
 use operations::Later;
 use prepare::{Prepared, errno_of, step_failed};
 use step::{Failure, Phase, PhaseMark, Step};
+use through::Through;
 
 /// A process that was started, by pid and by a descriptor that cannot mean another one.
 #[derive(Debug)]
@@ -88,25 +92,22 @@ pub(crate) fn start(
 ) -> Result<Started, StartError> {
     let (ours, theirs) =
         gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
-    let back = enter_time_and_pid(plan, prepared)?;
-    let into = group.for_clone()?;
-    // SAFETY: the keeper has one thread (its `main` starts none, and says so), and so has each
-    // test that starts a cell.
-    let side = unsafe { process::clone3(prepared.namespaces, into) };
-    if let Ok(Side::Child) = side {
+    enter_time(plan)?;
+    let cloned = through::clone(prepared, group.for_clone()?);
+    if let Ok(Through::Child(joined)) = cloned {
         drop(ours);
-        let failure = prepared.child.run(theirs.as_fd());
+        let failure = prepared.child.run(theirs.as_fd(), joined);
         let _ = rustix::io::write(&theirs, &failure.to_bytes());
         process::exit_now(125);
     }
-    if let Some(back) = back {
-        process::join(back.as_fd(), namespace::PID)
-            .map_err(|e| step_failed("return to the pid namespace", e))?;
-    }
-    let (pid, pidfd) = match side {
-        Ok(Side::Parent { child, pidfd }) => (child, pidfd),
-        Ok(Side::Child) => return Err(step_failed("clone", Errno::INVAL)),
-        Err(errno) => return Err(clone_failed(errno)),
+    let (pid, pidfd) = match cloned {
+        Ok(Through::Parent(pid, pidfd)) => (pid, pidfd),
+        Ok(Through::Child(_)) => return Err(step_failed("clone", Errno::INVAL)),
+        Err(JoinError::Start(error)) => return Err(error),
+        Err(JoinError::Child(failure)) if failure.step == Step::Clone => {
+            return Err(clone_failed(failure.errno));
+        }
+        Err(JoinError::Child(failure)) => return Err(explain(&prepared.child, plan, failure)),
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
@@ -155,7 +156,7 @@ fn accompany(
     limits: &ProcessLimits,
     child: BorrowedFd<'_>,
 ) -> Result<(), StartError> {
-    if prepared.child.own_user_namespace {
+    if prepared.child.user_namespace == UserNamespace::New {
         let maps = plan.spec.linux().as_ref().and_then(idmap::Maps::of);
         let maps = maps.ok_or_else(|| step_failed("find the id maps of the plan", Errno::INVAL))?;
         maps.write(pid)?;
@@ -171,9 +172,12 @@ fn accompany(
         connect.mark("keeper: network connected", now_ns());
     }
     let cgroup = group.make(pid)?;
-    let tasks = cgroup.attach_files().map_err(|e| cgroup_failed(&e))?;
+    let tasks = match cgroup {
+        Some(cgroup) => cgroup.attach_files().map_err(|e| cgroup_failed(&e))?,
+        None => Vec::new(),
+    };
     let hooks = prepared.child.has_hooks();
-    if hooks {
+    if let (true, Some(cgroup)) = (hooks, cgroup) {
         // They find the process in its groups.
         cgroup.attach(pid).map_err(|e| cgroup_failed(&e))?;
     }
@@ -203,12 +207,8 @@ pub(crate) fn go(child: BorrowedFd<'_>) -> Result<(), StartError> {
         .map_err(|e| step_failed("wake the container's process", e))
 }
 
-/// Time namespaces and joined pid namespaces take effect on children only: the keeper prepares
-/// itself. What is returned leads back.
-fn enter_time_and_pid(
-    plan: &LaunchPlan,
-    prepared: &Prepared,
-) -> Result<Option<OwnedFd>, StartError> {
+/// Time namespaces take effect on children only: the keeper prepares itself.
+fn enter_time(plan: &LaunchPlan) -> Result<(), StartError> {
     if let Some(offsets) = plan
         .spec
         .linux()
@@ -227,18 +227,7 @@ fn enter_time_and_pid(
         std::fs::write("/proc/self/timens_offsets", text)
             .map_err(|e| idmap::write_failed("set the time offsets", &e))?;
     }
-    let Some(target) = &prepared.pid_namespace else {
-        return Ok(None);
-    };
-    let back = rustix::fs::open(
-        "/proc/self/ns/pid",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|e| step_failed("open the pid namespace", e))?;
-    process::join(target.as_fd(), namespace::PID)
-        .map_err(|e| step_failed("join the pid namespace", e))?;
-    Ok(Some(back))
+    Ok(())
 }
 
 /// Nanoseconds on the monotonic clock.
@@ -315,6 +304,11 @@ fn clone_failed(errno: Errno) -> StartError {
         Errno::NOSPC => Some("the limit in /proc/sys/user/max_*_namespaces is reached"),
         Errno::AGAIN => Some("the limit on processes is reached"),
         Errno::PERM => Some("gamut needs root here"),
+        // clone(2), CLONE_INTO_CGROUP.
+        Errno::ACCESS => Some(
+            "without privileges a process can be put only into a cgroup of the subtree that the \
+             caller is in: call it from within the delegated one",
+        ),
         _ => None,
     };
     StartError::Step {
@@ -352,6 +346,10 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
             .sysctls
             .get(at)
             .map_or_else(String::new, |(p, _)| p.to_string_lossy().into_owned()),
+        Step::JoinNamespace => {
+            let kind = child.join.get(at).map_or(namespace::PID, |(_, kind)| *kind);
+            format!("({})", prepare::kind_name(kind))
+        }
         _ => String::new(),
     };
     match step {
@@ -373,8 +371,7 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
         _ => StartError::Step {
             step: format!("{} {object}", step.words()).trim_end().to_owned(),
             reason,
-            hint: (step == Step::Sysctl)
-                .then(|| "only sysctls of the container's own namespaces can be set".to_owned()),
+            hint: hint(child, failure).map(Into::into),
         },
     }
 }
@@ -393,6 +390,29 @@ pub(crate) fn of_scheduler(spec: &Spec, failure: Failure) -> Option<StartError> 
         reason: format!("{reason}: {}", std::io::Error::from(failure.errno)),
         hint: Some("leave out linux.resources.cpu.cpus".into()),
     })
+}
+
+fn hint(child: &Child, failure: Failure) -> Option<&'static str> {
+    match (failure.step, failure.errno) {
+        (Step::Sysctl, _) => Some("only sysctls of the container's own namespaces can be set"),
+        (Step::Mount, Errno::PERM) if child.user_namespace != UserNamespace::Callers => Some(
+            "in a user namespace proc needs a pid namespace of its own and sysfs a network \
+             namespace: bind the host's /proc or /sys else, as `gamut oci spec --rootless` does",
+        ),
+        _ => identity_hint(failure),
+    }
+}
+
+fn identity_hint(failure: Failure) -> Option<&'static str> {
+    match (failure.step, failure.errno) {
+        (Step::User | Step::Groups, Errno::INVAL) => {
+            Some("the id must be mapped in the container's user namespace")
+        }
+        (Step::Groups, Errno::PERM) => {
+            Some("in a user namespace without ranges of ids groups cannot be set")
+        }
+        _ => None,
+    }
 }
 
 /// Whether the candidate that could not be run is a directory: execve(2) calls it a permission.

@@ -328,6 +328,18 @@ fn bind(mount: &Mount, options: &Options, place: Place<'_>) -> Result<Op, StartE
         .as_ref()
         .or(place.maps.filter(|_| options.mapped.is_some()));
     let mapped = match maps {
+        None if options.mapped.is_some() => {
+            return Err(StartError::Request {
+                message: format!(
+                    "the mount {} is to show files with other owners, and says not which",
+                    mount.destination().display()
+                ),
+                hint: Some(
+                    "give it uidMappings and gidMappings; without privileges none is possible"
+                        .into(),
+                ),
+            });
+        }
         None => None,
         Some(maps) => Some((maps.namespace()?, options.mapped.unwrap_or(Reach::One))),
     };
@@ -374,13 +386,15 @@ fn hint(errno: Errno, mapped: bool) -> Option<String> {
 
 /// A devpts instance of the container's own, made by the keeper, which so holds the way to its
 /// terminals: devpts(5). Ids are the host's.
-pub(crate) fn devpts(root_uid: u32, tty_gid: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn devpts(root_uid: u32, tty_gid: Option<u32>) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), c"source", c"devpts")?;
     fsconfig_set_flag(fs.as_fd(), c"newinstance")?;
     fsconfig_set_string(fs.as_fd(), c"ptmxmode", c"0666")?;
     fsconfig_set_string(fs.as_fd(), c"mode", c"0620")?;
-    fsconfig_set_string(fs.as_fd(), c"gid", format!("{tty_gid}"))?;
+    if let Some(gid) = tty_gid {
+        fsconfig_set_string(fs.as_fd(), c"gid", format!("{gid}"))?;
+    }
     if root_uid != 0 {
         fsconfig_set_string(fs.as_fd(), c"uid", format!("{root_uid}"))?;
     }

@@ -124,7 +124,9 @@ pub(crate) fn of(
                 if destination == Path::new("/dev/pts")
                     && (order == Order::AsItSuits || plan.streams.terminal != Terminal::None) =>
             {
-                let (root_uid, tty_gid) = maps.map_or((0, 5), |m| (m.uid(0), m.gid(5)));
+                let root_uid = maps.map_or(0, |maps| maps.uid(0));
+                // None is asked for where the group of terminals has no id.
+                let tty_gid = tty_gid(mount).map(|gid| maps.map_or(gid, |maps| maps.gid(gid)));
                 let made = mounts::devpts(root_uid, tty_gid)
                     .map_err(|e| step_failed("mount devpts", e))?;
                 let tree = made
@@ -185,6 +187,12 @@ pub(crate) fn of(
         }
     }
     Ok(operations)
+}
+
+/// The group of the terminals: devpts(5), `gid=`.
+fn tty_gid(mount: &Mount) -> Option<u32> {
+    let mut options = mount.options().iter().flatten();
+    options.find_map(|option| option.strip_prefix("gid=")?.parse().ok())
 }
 
 /// Whether somebody else's files are shown: what is there is theirs to make.

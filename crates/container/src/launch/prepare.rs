@@ -7,17 +7,17 @@ use std::path::Path;
 
 use gamut_plan::cell::{CellFds, StartError};
 use gamut_plan::launch::{LaunchPlan, NetworkPlan, Terminal, Trace};
-use gamut_sys::process::{StringArray, namespace};
+use gamut_sys::process::{Lineage, StringArray, namespace};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::child::{Child, IN_ROOT};
+use super::child::{Child, IN_ROOT, UserNamespace};
 use super::idmap;
 use super::manner::Manner;
 use super::mounts::Op;
 use super::operations::{self, Later};
-use super::program::{Capabilities, Life, Program, Traced};
+use super::program::{Capabilities, Life, Program, RunsAs, Traced};
 use super::target::Kind;
 use super::users::{self, Identity};
 use crate::cgroup::Hierarchies;
@@ -30,12 +30,26 @@ pub(crate) struct Prepared {
     /// The container's devpts, from which its terminals come.
     pub(crate) devpts: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
-    /// The pid namespace to be in while cloning, if an existing one is joined.
+    /// The pid namespace to clone in, if an existing one is joined.
     pub(crate) pid_namespace: Option<OwnedFd>,
+    /// The user namespace to clone in, if an existing one is joined.
+    pub(crate) user_namespace: Option<OwnedFd>,
+    pub(crate) lineage: Lineage,
     /// The network namespace that was made ahead.
     pub(crate) netns: Option<OwnedFd>,
     /// What the child is given to mount after the clone.
     pub(crate) later: Vec<Later>,
+}
+
+impl Prepared {
+    /// Whether the clone needs a process that joins namespaces before it, and cannot come back.
+    pub(super) fn goes_through(&self) -> bool {
+        let joins = !self.child.join.is_empty();
+        let user = self.namespaces & namespace::USER != 0;
+        let entered = self.user_namespace.is_some() || self.pid_namespace.is_some();
+        // A process that will be gone need not come back.
+        self.lineage == Lineage::Child && (entered || (user && joins))
+    }
 }
 
 pub(crate) fn c_string(text: impl AsRef<[u8]>) -> Result<CString, StartError> {
@@ -80,10 +94,25 @@ fn flag_of(kind: LinuxNamespaceType) -> u64 {
     }
 }
 
+/// The runtime specification's word for a kind of namespace.
+pub(super) fn kind_name(flag: u64) -> &'static str {
+    match flag {
+        namespace::MOUNT => "mount",
+        namespace::CGROUP => "cgroup",
+        namespace::UTS => "uts",
+        namespace::IPC => "ipc",
+        namespace::USER => "user",
+        namespace::NET => "network",
+        namespace::TIME => "time",
+        _ => "pid",
+    }
+}
+
 struct Namespaces {
     create: u64,
     join: Vec<(OwnedFd, u64)>,
     pid: Option<OwnedFd>,
+    user: Option<OwnedFd>,
 }
 
 fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
@@ -91,6 +120,7 @@ fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
         create: 0,
         join: Vec::new(),
         pid: None,
+        user: None,
     };
     for entry in listed {
         let flag = flag_of(entry.typ());
@@ -101,10 +131,10 @@ fn namespaces(listed: &[LinuxNamespace]) -> Result<Namespaces, StartError> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
             |errno| step_failed(format!("join the namespace {}", path.display()), errno),
         )?;
-        if flag == namespace::PID {
-            result.pid = Some(fd);
-        } else {
-            result.join.push((fd, flag));
+        match flag {
+            namespace::PID => result.pid = Some(fd),
+            namespace::USER => result.user = Some(fd),
+            _ => result.join.push((fd, flag)),
         }
     }
     Ok(result)
@@ -127,8 +157,16 @@ pub(crate) fn prepare(
             hint: None,
         })?;
     let mut namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
-    let maps = idmap::Maps::of(linux);
-    let userns = namespaces.create & namespace::USER != 0;
+    let maps = match &namespaces.user {
+        Some(joined) => Some(idmap::Maps::of_namespace(joined.as_fd())?),
+        None => idmap::Maps::of(linux),
+    };
+    let user_namespace = match (namespaces.create & namespace::USER, &namespaces.user) {
+        (_, Some(_)) => UserNamespace::Joined,
+        (0, None) => UserNamespace::Callers,
+        _ => UserNamespace::New,
+    };
+    let userns = user_namespace != UserNamespace::Callers;
     // One that was made ahead belongs to the host's user namespace.
     let ahead = netns.filter(|_| !userns && namespaces.create & namespace::NET != 0);
     if let Some(netns) = &ahead {
@@ -162,7 +200,7 @@ pub(crate) fn prepare(
     program.manner = program.manner.of_first();
     let child = Child {
         join: namespaces.join,
-        own_user_namespace: userns,
+        user_namespace,
         root,
         ops: operations.now,
         late_ops: operations.late,
@@ -193,6 +231,8 @@ pub(crate) fn prepare(
         devpts: operations.devpts,
         terminal: master,
         pid_namespace: namespaces.pid,
+        user_namespace: namespaces.user,
+        lineage: Lineage::Child,
         netns: ahead,
         later: operations.later,
     })
@@ -312,6 +352,7 @@ pub(crate) fn program(
         stderr,
         terminal: tty,
         cwd: c_string(spec_process.cwd().as_os_str().as_bytes())?,
+        runs_as: RunsAs::User,
         uid: identity.uid,
         gid: identity.gid,
         groups: identity

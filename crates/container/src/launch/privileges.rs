@@ -4,6 +4,7 @@ use gamut_plan::caps::CapSet;
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::{LaunchPlan, SeccompPlan};
 use gamut_spec::Fault;
+use gamut_sys::process::namespace;
 use gamut_sys::seccomp::{Flags, Program};
 use oci_spec::runtime::Process;
 
@@ -24,7 +25,9 @@ pub(crate) fn of(
     identity: &Identity,
 ) -> Result<Privileges, StartError> {
     let capabilities = match plan.user.exact {
-        Some(_) => as_given(process)?,
+        // Who enters another user namespace has all of them there (user_namespaces(7)).
+        Some(_) if super::exec::joined(plan) & namespace::USER != 0 => as_given(process, u64::MAX),
+        Some(_) => as_given(process, everything()?.permitted),
         None => capabilities(process, identity),
     };
     let caps = CapSet::from_bits(capabilities.bounding);
@@ -89,20 +92,19 @@ fn bits(set: Option<&oci_spec::runtime::Capabilities>) -> u64 {
         .bits()
 }
 
-/// The sets of a runtime specification as they are, as far as this process may give them.
-fn as_given(process: &Process) -> Result<Capabilities, StartError> {
+/// The sets of a runtime specification as they are, as far as they may be given.
+fn as_given(process: &Process, ours: u64) -> Capabilities {
     let Some(sets) = process.capabilities() else {
-        return Ok(Capabilities::default());
+        return Capabilities::default();
     };
-    let ours = everything()?.permitted;
     let permitted = bits(sets.permitted().as_ref()) & ours;
-    Ok(Capabilities {
+    Capabilities {
         bounding: bits(sets.bounding().as_ref()),
         effective: bits(sets.effective().as_ref()) & permitted,
         permitted,
         inheritable: bits(sets.inheritable().as_ref()) & ours,
         ambient: bits(sets.ambient().as_ref()) & permitted & bits(sets.inheritable().as_ref()),
-    })
+    }
 }
 
 /// For a user that is not root only the bounding set counts: what it may gain by a setuid program.

@@ -23,6 +23,8 @@ pub(crate) struct Program {
     pub(crate) stderr: OwnedFd,
     pub(crate) terminal: bool,
     pub(crate) cwd: CString,
+    /// Who it is: what follows, or whoever starts it.
+    pub(crate) runs_as: RunsAs,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<Gid>,
@@ -38,6 +40,14 @@ pub(crate) struct Program {
     pub(crate) candidates: Vec<CString>,
     pub(crate) args: StringArray,
     pub(crate) env: StringArray,
+}
+
+/// Whose rights a program has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunsAs {
+    /// Those of the process that makes it.
+    Caller,
+    User,
 }
 
 /// The five sets as bit masks; capabilities(7).
@@ -69,7 +79,7 @@ pub(crate) enum Life {
 
 impl Life {
     /// Ties it, or unties it; prctl(2), PR_SET_PDEATHSIG.
-    pub(super) fn apply(self) -> Result<(), Failure> {
+    pub(crate) fn apply(self) -> Result<(), Failure> {
         let signal = match self {
             Life::WithParent => Some(Signal::KILL),
             Life::ItsOwn => None,
@@ -147,17 +157,17 @@ impl Program {
         self.manner.apply()?;
         // A filter may know nothing of openat2.
         let directory = open_directory(&self.cwd);
-        drop_bounding(self.capabilities.bounding).at(Step::BoundingSet)?;
+        let changes = self.runs_as == RunsAs::User;
+        if changes {
+            drop_bounding(self.capabilities.bounding).at(Step::BoundingSet)?;
+        }
         if !self.no_new_privileges {
             // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
             self.install_filter(parent)?;
         }
-        rustix::thread::set_keep_capabilities(true).at(Step::User)?;
-        rustix::thread::set_thread_groups(&self.groups).at(Step::Groups)?;
-        let (gid, uid) = (Gid::from_raw(self.gid), Uid::from_raw(self.uid));
-        rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::User)?;
-        rustix::thread::set_keep_capabilities(false).at(Step::User)?;
+        if changes {
+            self.change_user()?;
+        }
         match directory {
             Ok(directory) => rustix::process::fchdir(directory),
             // Root may be kept out of what is another's (NFS, FUSE).
@@ -165,7 +175,9 @@ impl Program {
             Err(errno) => Err(errno),
         }
         .at(Step::WorkingDirectory)?;
-        self.set_capabilities().at(Step::Capabilities)?;
+        if changes {
+            self.set_capabilities().at(Step::Capabilities)?;
+        }
         // A change of identity clears it (prctl(2)).
         self.life.apply()?;
         if self.no_new_privileges {
@@ -198,6 +210,16 @@ impl Program {
             }
         }
         Err(failure)
+    }
+
+    /// With all capabilities kept for now.
+    fn change_user(&self) -> Result<(), Failure> {
+        rustix::thread::set_keep_capabilities(true).at(Step::User)?;
+        set_groups(&self.groups).at(Step::Groups)?;
+        let (gid, uid) = (Gid::from_raw(self.gid), Uid::from_raw(self.uid));
+        rustix::thread::set_thread_res_gid(gid, gid, gid).at(Step::Groups)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).at(Step::User)?;
+        rustix::thread::set_keep_capabilities(false).at(Step::User)
     }
 
     fn install_filter(&self, parent: BorrowedFd<'_>) -> Result<(), Failure> {
@@ -246,6 +268,23 @@ fn is_null(fd: &OwnedFd) -> bool {
 fn means_null(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(1, 3)
+}
+
+/// Sets the supplementary groups. A user namespace that its user made forbids that (user_namespaces(7),
+/// "The /proc/pid/setgroups file"): there those of the user stay, and no others can be had.
+pub(super) fn set_groups(groups: &[Gid]) -> Result<(), Errno> {
+    match rustix::thread::set_thread_groups(groups) {
+        Err(Errno::PERM) if groups.is_empty() => {
+            let ours = rustix::thread::capabilities(None)?.effective;
+            // Without the capability it would be for another reason.
+            if ours.contains(CapabilitySet::SETGID) {
+                Ok(())
+            } else {
+                Err(Errno::PERM)
+            }
+        }
+        other => other,
+    }
 }
 
 /// Opens a working directory. Not by a link of the kernel's own: `/proc/self/fd/N` leads to whatever

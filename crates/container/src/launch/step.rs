@@ -46,10 +46,12 @@ pub(crate) enum Step {
     MemoryPolicy,
     Label,
     Interpreter,
+    Clone,
+    OomScore,
 }
 
 impl Step {
-    const ALL: [Step; 39] = [
+    const ALL: [Step; 41] = [
         Step::Wait,
         Step::DeathSignal,
         Step::Cgroup,
@@ -89,6 +91,8 @@ impl Step {
         Step::MemoryPolicy,
         Step::Label,
         Step::Interpreter,
+        Step::Clone,
+        Step::OomScore,
     ];
 
     fn from_number(number: u8) -> Option<Step> {
@@ -137,6 +141,8 @@ impl Step {
             Step::MemoryPolicy => "set the memory policy",
             Step::Label => "set the security label",
             Step::Interpreter => "execute",
+            Step::Clone => "create the namespaces",
+            Step::OomScore => "set the OOM score",
         }
     }
 }

@@ -274,14 +274,6 @@ fn check(spec: &Spec) -> Result<(), String> {
     {
         return Err("linux.netDevices is not supported yet".into());
     }
-    let joins_user = namespaces
-        .iter()
-        .any(|n| n.typ() == LinuxNamespaceType::User && n.path().is_some());
-    if joins_user && namespaces.iter().any(|n| n.path().is_none()) {
-        return Err(
-            "joining a user namespace while making other namespaces is not supported yet".into(),
-        );
-    }
     let label = linux.mount_label().as_deref().unwrap_or_default();
     if !label.is_empty() {
         return Err(format!(

@@ -11,20 +11,23 @@ use gamut_plan::cell::{CellFds, Connect, StartError};
 use gamut_plan::launch::{LaunchPlan, Terminal, Trace};
 use gamut_sys::mount::{Change, Reach};
 use gamut_sys::process::namespace;
+use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use super::bundle::{self, Bundle};
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
-use super::placement::{CgroupDriver, GroupPlace, check_group};
+use super::inside;
+use super::placement::{CgroupDriver, GroupPlace};
 use super::record::{self, Record, Status};
 use super::{Runtime, start};
 use crate::cgroup::Hierarchies;
-use crate::group::{Group, Scope, Stale};
+use crate::group::{Group, Stale};
 use crate::launch::alone::Alone;
 use crate::launch::child::PRIVATE;
-use crate::launch::prepare::{self, c_string, step_failed};
+use crate::launch::prepare::{self, Prepared, c_string, errno_of, step_failed};
 use crate::launch::program::Life;
 use crate::launch::{self, Started, exec, terminal};
 use crate::limits;
@@ -80,27 +83,19 @@ impl Runtime {
     /// left behind.
     pub fn create(&self, id: &str, options: &Create) -> Result<Created, OciError> {
         record::check_id(id)?;
-        if !rustix::process::geteuid().is_root() {
-            return Err(OciError::NeedsRoot);
-        }
-        let bundle = Bundle::open(&options.bundle)?;
+        let mut bundle = Bundle::open(&options.bundle)?;
         check_console(
             &options.console,
             bundle.spec.process().as_ref().and_then(|p| p.terminal()),
         )?;
-        let GroupPlace {
-            hierarchies,
-            cgroup,
-            scope,
-        } = GroupPlace::of(id, &bundle, options.cgroups)?;
+        let mut place = GroupPlace::of(id, &mut bundle.spec, options.cgroups)?;
         let directory = Claimed::new(self, id)?;
         // Before there is a record by which a group of others could be taken for the container's.
-        check_group(&hierarchies, &cgroup)?;
-        let mut record = new_record(id, &bundle, &cgroup, scope.as_ref());
+        place.check()?;
+        let mut record = new_record(id, &bundle, &place);
         record::write(&directory.path, &record)?;
-        let mut bundle = bundle;
         bundle.listen_on(options.listening_fds);
-        let mut plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
+        let mut plan = bundle::plan(id, bundle.spec, &place.cgroup, self.cache());
         if self.tell.is_some() || self.watch.is_some() {
             plan.trace = Trace::On;
         }
@@ -111,14 +106,33 @@ impl Runtime {
             });
         }
         self.mark("bundle read, state written");
-        let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty).in_scope(scope);
-        let mut made = Making {
+        let mut group = Group::new(&plan, &place.hierarchies, Stale::IfEmpty)
+            .in_scope(place.scope.take())
+            .owned(place.own);
+        let rootfs = record.rootfs();
+        let making = Making {
             runtime: self,
-            record: &mut record,
+            record: &record,
             directory: &directory.path,
-        }
-        .start(&plan, options, &hierarchies, &mut group)?;
-        let (_, mut warnings) = group.keep()?;
+            options,
+            hierarchies: &place.hierarchies,
+            group: &mut group,
+        };
+        let mut made = match open_root(&rootfs) {
+            Ok(root) => {
+                let mut hooks = CreateHooks::new(&making, &plan);
+                making.start(&plan, root, &mut hooks, |_| ())?
+            }
+            // The mounts here are not this user's to prepare others from.
+            Err(OciError::Io { source, .. }) if errno_of(&source) == Errno::PERM => {
+                inside::start(making, &plan)?
+            }
+            Err(error) => return Err(error),
+        };
+        let (_, mut warnings) = group.keep();
+        let pid = made.started.pid.as_raw_nonzero().get();
+        record.pid = pid;
+        record.pid_began_ticks = record::process_stat(pid).map_or(0, |(_, began)| began);
         warnings.extend(bundle.warnings);
         warnings.append(&mut made.warnings);
         if let Err(error) = after(&record, &directory.path, options, &made) {
@@ -132,7 +146,7 @@ impl Runtime {
         }
         directory.keep();
         Ok(Created {
-            pid: made.started.pid.as_raw_nonzero().get(),
+            pid,
             terminal: made.terminal.take(),
             warnings,
         })
@@ -140,7 +154,7 @@ impl Runtime {
 }
 
 /// A container that is being made.
-pub(super) fn new_record(id: &str, bundle: &Bundle, cgroup: &str, scope: Option<&Scope>) -> Record {
+pub(super) fn new_record(id: &str, bundle: &Bundle, place: &GroupPlace) -> Record {
     let process = bundle.spec.process().as_ref();
     let streams = match process.and_then(|process| process.terminal()) {
         Some(true) => Vec::new(),
@@ -152,8 +166,9 @@ pub(super) fn new_record(id: &str, bundle: &Bundle, cgroup: &str, scope: Option<
         pid: 0,
         pid_began_ticks: 0,
         created_ns: now_ns(),
-        cgroup: cgroup.to_owned(),
-        scope: scope.map(|scope| scope.unit.clone()),
+        cgroup: place.cgroup.clone(),
+        scope: place.scope.as_ref().map(|scope| scope.unit.clone()),
+        hierarchies: place.kept(),
         streams,
         spec: bundle.spec.clone(),
     }
@@ -254,29 +269,42 @@ impl Drop for Claimed {
     }
 }
 
-struct Making<'a> {
+/// A container that is being made.
+pub(super) struct Making<'a, 'g> {
     runtime: &'a Runtime,
-    record: &'a mut Record,
+    pub(super) record: &'a Record,
     directory: &'a Path,
+    options: &'a Create,
+    hierarchies: &'a Hierarchies,
+    pub(super) group: &'a mut Group<'g>,
 }
 
-struct Made {
-    started: Started,
-    terminal: Option<OwnedFd>,
-    warnings: Vec<String>,
+pub(super) struct Made {
+    pub(super) started: Started,
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) warnings: Vec<String>,
 }
 
-impl Making<'_> {
-    fn start(
+impl<'g> Making<'_, 'g> {
+    /// The same for a while.
+    pub(super) fn again(&mut self) -> Making<'_, 'g> {
+        Making {
+            group: &mut *self.group,
+            ..*self
+        }
+    }
+
+    /// Makes it as root of the user namespace that this process's mounts belong to. `adapt`: for what
+    /// stands in no plan.
+    pub(super) fn start(
         self,
         plan: &LaunchPlan,
-        options: &Create,
-        hierarchies: &Hierarchies,
-        group: &mut Group<'_>,
+        root: OwnedFd,
+        connect: &mut dyn Connect,
+        adapt: impl FnOnce(&mut Prepared),
     ) -> Result<Made, OciError> {
-        let rootfs = self.record.rootfs();
-        let root = open_root(&rootfs)?;
-        let mut prepared = prepare::prepare(plan, own_streams(), root, hierarchies, None)?;
+        let mut prepared = prepare::prepare(plan, own_streams(), root, self.hierarchies, None)?;
+        adapt(&mut prepared);
         if plan.streams.terminal != Terminal::None && prepared.terminal.is_none() {
             return Err(OciError::Console(
                 "a terminal needs a devpts at /dev/pts among the mounts".into(),
@@ -296,11 +324,11 @@ impl Making<'_> {
         prepared.child.alone = Some(Alone {
             start: listen(self.directory)?,
             hooks: match has_hooks {
-                true => Some(c_string(rootfs.as_os_str().as_bytes())?),
+                true => Some(c_string(self.record.rootfs().as_os_str().as_bytes())?),
                 false => None,
             },
             loopback: prepared.namespaces & namespace::NET != 0,
-            keyring: match options.keyring {
+            keyring: match self.options.keyring {
                 Keyring::New => Some(c_string(format!("_ses.{}", self.record.id))?),
                 Keyring::Callers => None,
             },
@@ -309,19 +337,10 @@ impl Making<'_> {
         let program = &mut prepared.child.program;
         program.manner = std::mem::take(&mut program.manner).anywhere();
         prepared.child.program.life = Life::ItsOwn;
-        prepared.child.program.preserved = options.preserved_fds;
+        prepared.child.program.preserved = self.options.preserved_fds;
         self.runtime.tell_of(&prepared.child.program);
         let wanted = limits::of(plan);
-        let mut hooks = CreateHooks {
-            began_ns: launch::now_ns(),
-            runtime: self.runtime,
-            record: self.record,
-            namespaces: exec::joined(plan),
-        };
-        let started = launch::start(plan, &prepared, group, &mut hooks, &wanted)?;
-        let pid = started.pid.as_raw_nonzero().get();
-        self.record.pid = pid;
-        self.record.pid_began_ticks = record::process_stat(pid).map_or(0, |(_, began)| began);
+        let started = launch::start(plan, &prepared, self.group, connect, &wanted)?;
         Ok(Made {
             started,
             terminal: prepared.terminal.take(),
@@ -391,11 +410,11 @@ fn root_propagation(plan: &LaunchPlan) -> Result<Option<MountPropagationFlags>, 
 }
 
 /// The hooks of the creation, run when the mounts are made.
-struct CreateHooks<'a> {
+pub(super) struct CreateHooks<'a> {
     /// On the monotonic clock.
     began_ns: u64,
     runtime: &'a Runtime,
-    record: &'a mut Record,
+    record: &'a Record,
     namespaces: u64,
 }
 
@@ -415,10 +434,7 @@ impl Connect for CreateHooks<'_> {
     }
 
     fn mounted(&mut self, pid: i32) -> Result<(), StartError> {
-        self.record.pid = pid;
-        let run = self.run(pid);
-        self.record.pid = 0;
-        run.map_err(|error| match error {
+        self.run(pid).map_err(|error| match error {
             OciError::Start(error) => error,
             other => StartError::Step {
                 step: "run the hooks".into(),
@@ -429,10 +445,23 @@ impl Connect for CreateHooks<'_> {
     }
 }
 
-impl CreateHooks<'_> {
-    fn run(&mut self, pid: i32) -> Result<(), OciError> {
-        let record = &*self.record;
+impl<'a> CreateHooks<'a> {
+    pub(super) fn new(making: &Making<'a, '_>, plan: &LaunchPlan) -> Self {
+        // A cgroup namespace of its own is made last, when the process is in its groups.
+        let own = making.record.has_own(LinuxNamespaceType::Cgroup);
+        let late = if own { namespace::CGROUP } else { 0 };
+        CreateHooks {
+            began_ns: launch::now_ns(),
+            runtime: making.runtime,
+            record: making.record,
+            namespaces: exec::joined(plan) & !late,
+        }
+    }
+
+    fn run(&self, pid: i32) -> Result<(), OciError> {
+        let record = self.record;
         let mut state = record.state(Status::Creating);
+        state.pid = pid;
         let listed = record.spec.hooks().as_ref();
         let host = Place::Host {
             directory: Some(&record.bundle),

@@ -60,7 +60,10 @@ impl Known {
         let mut told = Vec::new();
         let cgroup = match self.cgroup() {
             Ok(cgroup) => Some(cgroup),
-            Err(OciError::Cgroup(CgroupError::NotFound { .. } | CgroupError::NotMounted)) => None,
+            Err(
+                OciError::NoGroup(_)
+                | OciError::Cgroup(CgroupError::NotFound { .. } | CgroupError::NotMounted),
+            ) => None,
             Err(error) => return Err(error),
         };
         if let Some(cgroup) = &cgroup {

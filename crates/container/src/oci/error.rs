@@ -42,7 +42,9 @@ pub enum OciError {
     State { act: &'static str, status: Status },
     #[error("cannot delete container `{id}` that is not stopped: {}", .status.name())]
     NotStopped { id: String, status: Status },
-    #[error("containers of users without privileges are not supported yet: gamut oci needs root")]
+    #[error("container `{0}` has no control group of its own")]
+    NoGroup(String),
+    #[error("only root can restore a container")]
     NeedsRoot,
     #[error("container's cgroup is not empty: {0} process(es) found")]
     GroupInUse(usize),
@@ -102,6 +104,7 @@ impl Fault for OciError {
             | OciError::Signal(_)
             | OciError::Parent { .. }
             | OciError::Console(_) => Kind::Invalid,
+            OciError::NoGroup(_) => Kind::HostLacks,
             OciError::NeedsRoot => Kind::Denied,
             OciError::Io { .. } | OciError::Agent { .. } | OciError::Hook { .. } => {
                 Kind::Unavailable
@@ -126,6 +129,17 @@ impl Fault for OciError {
                 | StartError::ProgramNotRunnable { .. },
             ) => None,
             OciError::Start(error) => error.hint(),
+            OciError::NoGroup(_) => Some(
+                "its maker may make none: delegate one to the user, as `systemd-run --user --scope -p \
+                 Delegate=yes` does on cgroup v2"
+                    .into(),
+            ),
+            OciError::Io { source, path, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied
+                    && path.starts_with("/run/gamut-oci") =>
+            {
+                Some("set XDG_RUNTIME_DIR, or give --root".into())
+            }
             OciError::NotStopped { .. } => Some("kill it first, or use `--force`".into()),
             _ => None,
         }

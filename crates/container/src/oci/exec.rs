@@ -91,8 +91,14 @@ impl Runtime {
         let mut spec = record.spec.clone();
         spec.set_process(Some(options.process.clone()));
         let plan = bundle::plan(&record.id, spec, &record.cgroup, self.cache());
-        let cgroup = known.cgroup()?.descended(&options.cgroup);
-        let cgroup = cgroup.map_err(OciError::Cgroup)?;
+        let cgroup = match known.cgroup() {
+            Err(OciError::NoGroup(_)) if options.cgroup.is_empty() => None,
+            found => Some(
+                found?
+                    .descended(&options.cgroup)
+                    .map_err(OciError::Cgroup)?,
+            ),
+        };
         let (mut program, master) = program(&plan, &init)?;
         program.manner = std::mem::take(&mut program.manner).anywhere();
         program.life = Life::ItsOwn;
@@ -102,10 +108,11 @@ impl Runtime {
         let cpus = program.manner.begins_on();
         let wanted = limits::of(&plan);
         let joining = Joining {
+            place: exec::Place::Container,
             init: init.pidfd.as_fd(),
             namespaces: exec::joined(&plan),
             root: None,
-            cgroup: Some(&cgroup),
+            cgroup: cgroup.as_ref(),
             beside: Some(init.pid),
             limits: &wanted,
             listener: &|pid, listener| {

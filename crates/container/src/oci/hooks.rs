@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gamut_plan::cell::StartError;
 use gamut_plan::launch::LaunchPlan;
-use gamut_sys::process::StringArray;
+use gamut_sys::process::{StringArray, namespace};
 use oci_spec::runtime::{Hook, Hooks};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -16,10 +16,10 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use super::error::OciError;
 use super::record::State;
 use crate::cgroup::Cgroup;
-use crate::launch::exec::{JoinError, Joining, join, joined};
+use crate::launch::exec::{self, JoinError, Joining, join, joined};
 use crate::launch::manner::Manner;
 use crate::launch::prepare::{self, c_string, c_strings, step_failed};
-use crate::launch::program::{Life, Program};
+use crate::launch::program::{Capabilities, Life, Program, RunsAs};
 use crate::launch::{Started, privileges, users};
 use crate::limits::ProcessLimits;
 
@@ -116,13 +116,18 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
         }
         Place::Creation { init, .. } | Place::Container { init, .. } => *init,
     };
+    let namespaces = match place {
+        Place::Host { .. } => 0,
+        Place::Creation { namespaces, .. } => *namespaces,
+        Place::Container { plan, .. } => joined(plan),
+    };
     let joining = Joining {
-        init: init.pidfd.as_fd(),
-        namespaces: match place {
-            Place::Host { .. } => 0,
-            Place::Creation { namespaces, .. } => *namespaces,
-            Place::Container { plan, .. } => joined(plan),
+        place: match place {
+            Place::Host { .. } => exec::Place::Host,
+            _ => exec::Place::Container,
         },
+        init: init.pidfd.as_fd(),
+        namespaces,
         root: match place {
             Place::Host { .. } => None,
             _ => Some(root_of(init).map_err(|e| said(&e))?),
@@ -138,9 +143,20 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
     };
     let program = match place {
         Place::Host { directory } => {
-            program(hook, input.into(), directory.unwrap_or(Path::new("/")))
+            let directory = directory.unwrap_or(Path::new("/"));
+            program(hook, input.into(), directory, RunsAs::Caller)
         }
-        Place::Creation { directory, .. } => program(hook, input.into(), directory),
+        Place::Creation { directory, .. } => {
+            let program = program(hook, input.into(), directory, RunsAs::User);
+            program.map(|program| match namespaces & namespace::USER {
+                0 => program,
+                // Root there has them all, whoever this process is.
+                _ => Program {
+                    capabilities: Capabilities::all_of(u64::MAX),
+                    ..program
+                },
+            })
+        }
         Place::Container { plan, .. } => {
             let root = joining.root.as_ref().map(AsFd::as_fd);
             program_of_container(hook, input.into(), plan, root)
@@ -148,7 +164,7 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
     };
     let program = program.map_err(|e| said(&e))?;
     let started = join(&joining, &program).map_err(|error| match error {
-        JoinError::Child(failure) => said(&crate::launch::exec::explain(
+        JoinError::Child(failure) => said(&exec::explain(
             &[hook.path().to_string_lossy().into_owned()],
             failure,
         )),
@@ -193,7 +209,12 @@ fn words(hook: &Hook) -> Vec<String> {
     }
 }
 
-fn program(hook: &Hook, stdin: OwnedFd, directory: &Path) -> Result<Program, StartError> {
+fn program(
+    hook: &Hook,
+    stdin: OwnedFd,
+    directory: &Path,
+    runs_as: RunsAs,
+) -> Result<Program, StartError> {
     let (stdout, stderr) = output()?;
     Ok(Program {
         stdin,
@@ -201,6 +222,7 @@ fn program(hook: &Hook, stdin: OwnedFd, directory: &Path) -> Result<Program, Sta
         stderr,
         terminal: false,
         cwd: c_string(path_bytes(directory))?,
+        runs_as,
         uid: 0,
         gid: 0,
         groups: Vec::new(),

@@ -14,6 +14,7 @@ mod delete;
 mod error;
 mod exec;
 mod hooks;
+mod inside;
 mod placement;
 mod proc_mount;
 mod record;
@@ -34,6 +35,7 @@ use crate::launch::{self, Started};
 use crate::systemd::Bus;
 
 pub use crate::cgroup::Below;
+pub use crate::privilege::in_another_user_namespace;
 pub use checkpoint::{After, Checkpoint, Groups, Images};
 pub use create::{Console, Create, Created, Keyring};
 pub use criu::{CriuError, is_installed as has_criu};
@@ -177,9 +179,15 @@ impl Known {
     /// Its control group.
     ///
     /// # Errors
-    /// One that is gone.
+    /// One that is gone, or that never was: [`OciError::NoGroup`].
     pub fn cgroup(&self) -> Result<Cgroup, OciError> {
-        let mut hierarchies = Hierarchies::discover().map_err(OciError::Cgroup)?;
+        if self.record.cgroup.is_empty() {
+            return Err(OciError::NoGroup(self.record.id.clone()));
+        }
+        let mut hierarchies = match &self.record.hierarchies {
+            Some(kept) => kept.clone(),
+            None => Hierarchies::discover().map_err(OciError::Cgroup)?,
+        };
         if let Some(unit) = &self.record.scope {
             hierarchies = hierarchies.from_the_top();
             if unit.bus == Bus::User {

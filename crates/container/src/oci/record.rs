@@ -10,6 +10,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::error::OciError;
+use crate::cgroup::Hierarchies;
 use crate::systemd::Unit;
 
 const FILE: &str = "state.json";
@@ -26,11 +27,14 @@ pub struct Record {
     pub pid_began_ticks: u64,
     /// Since the epoch.
     pub created_ns: u64,
-    /// Its control group, relative to each hierarchy.
+    /// Its control group, relative to each hierarchy; empty: it has none of its own.
     pub cgroup: String,
     /// The scope that this group is, where systemd makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Unit>,
+    /// Where that is, for a user without privileges: as the maker saw it from its own group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hierarchies: Option<Hierarchies>,
     /// The names of its standard streams (`pipe:[4711]`) where they were its maker's; a checkpoint
     /// keeps them.
     #[serde(default)]

@@ -17,7 +17,7 @@ use super::criu::message::{CgroupRoot, InheritFd, Kind, Options, Request};
 use super::criu::{Act, Criu, Notice, Session, Streams, text};
 use super::error::OciError;
 use super::hooks::{self, Stage};
-use super::placement::{CgroupDriver, GroupPlace, check_group};
+use super::placement::{CgroupDriver, GroupPlace};
 use super::record::{self, Record, Status};
 use super::{Known, Runtime, step_failed};
 use crate::cgroup::Hierarchies;
@@ -64,7 +64,7 @@ impl Runtime {
         if !rustix::process::geteuid().is_root() {
             return Err(OciError::NeedsRoot);
         }
-        let bundle = Bundle::open(&wanted.bundle)?;
+        let mut bundle = Bundle::open(&wanted.bundle)?;
         let process = bundle.spec.process().as_ref();
         check_console(&wanted.console, process.and_then(|p| p.terminal()))?;
         let streams = read_streams(&wanted.images.path)?;
@@ -72,22 +72,20 @@ impl Runtime {
         if wanted.lsm_profile.is_some() || wanted.lsm_mount_context.is_some() {
             criu.at_least(31_600, "a security label of another name")?;
         }
-        let GroupPlace {
-            hierarchies,
-            cgroup,
-            scope,
-        } = GroupPlace::of(id, &bundle, wanted.cgroups)?;
+        let mut place = GroupPlace::of(id, &mut bundle.spec, wanted.cgroups)?;
         let directory = Claimed::new(self, id)?;
-        check_group(&hierarchies, &cgroup)?;
-        let mut record = new_record(id, &bundle, &cgroup, scope.as_ref());
+        place.check()?;
+        let mut record = new_record(id, &bundle, &place);
         record::write(directory.path(), &record)?;
-        let plan = bundle::plan(id, bundle.spec, &cgroup, self.cache());
-        let mut group = Group::new(&plan, &hierarchies, Stale::IfEmpty).in_scope(scope);
+        let plan = bundle::plan(id, bundle.spec, &place.cgroup, self.cache());
+        let mut group = Group::new(&plan, &place.hierarchies, Stale::IfEmpty)
+            .in_scope(place.scope.take())
+            .owned(place.own);
         let mut restoring = Restoring {
             wanted,
             criu: &criu,
             plan: &plan,
-            hierarchies: &hierarchies,
+            hierarchies: &place.hierarchies,
             directory: directory.path(),
             record: &mut record,
             pidfd: None,
@@ -96,7 +94,7 @@ impl Runtime {
         restoring.run(&mut group, &streams)?;
         let (pidfd, terminal) = (restoring.pidfd.take(), restoring.terminal.take());
         let pidfd = pidfd.ok_or_else(|| OciError::NotRunning(id.to_owned()))?;
-        let (_, mut warnings) = group.keep()?;
+        let (_, mut warnings) = group.keep();
         warnings.extend(bundle.warnings);
         if let Err(error) = write_pid_file(wanted.pid_file.as_deref(), record.pid) {
             let directory = directory.path().to_owned();
@@ -150,7 +148,9 @@ impl Restoring<'_> {
         if let Some(pid) = session.pid() {
             // What it makes is in the container's groups from the beginning.
             let cgroup = group.make(pid)?;
-            cgroup.attach(pid).map_err(OciError::Cgroup)?;
+            if let Some(cgroup) = cgroup {
+                cgroup.attach(pid).map_err(OciError::Cgroup)?;
+            }
             options.cgroup_roots = groups_of(pid.as_raw_nonzero().get())?;
         }
         let request = Request {

@@ -71,10 +71,13 @@ impl Known {
     fn run_inside(&self, init: &Started, listed: &[Hook]) -> Result<(), OciError> {
         let record = &self.record;
         let plan = bundle::plan(&record.id, record.spec.clone(), &record.cgroup, "".into());
-        let cgroup = self.cgroup()?;
+        let cgroup = match self.cgroup() {
+            Err(OciError::NoGroup(_)) => None,
+            found => Some(found?),
+        };
         let place = Place::Container {
             init,
-            cgroup: Some(&cgroup),
+            cgroup: cgroup.as_ref(),
             plan: &plan,
         };
         let mut state = record.state(Status::Created);

@@ -43,14 +43,10 @@ pub const PROGRAM_NAME: &str = "gamut-oci";
 #[derive(Debug, clap::Args)]
 #[command(disable_version_flag = true, args_override_self = true)]
 pub struct Args {
-    /// Directory of the containers' states
-    #[arg(
-        long = "root",
-        id = "oci-root",
-        value_name = "DIR",
-        default_value = "/run/gamut-oci"
-    )]
-    root: PathBuf,
+    /// Directory of the containers' states; without one, /run/gamut-oci for root, and for others
+    /// gamut-oci in $XDG_RUNTIME_DIR
+    #[arg(long = "root", id = "oci-root", value_name = "DIR")]
+    root: Option<PathBuf>,
 
     /// Write errors and warnings to this file
     #[arg(long, value_name = "FILE")]
@@ -136,7 +132,8 @@ pub fn run(args: Args, began_ns: u64) -> Result<ExitCode, Failure> {
     let Some(command) = args.command else {
         return Ok(log.fail(&OciFailure::Usage("no command is given")));
     };
-    let mut runtime = Runtime::new(&args.root);
+    let root = args.root.unwrap_or_else(state::root);
+    let mut runtime = Runtime::new(&root);
     if args.debug {
         let log = Rc::clone(&log);
         runtime = runtime.telling(Box::new(move |text| log.debug(text)));
@@ -158,7 +155,7 @@ pub fn run(args: Args, began_ns: u64) -> Result<ExitCode, Failure> {
         },
         trace: &trace,
     };
-    log.debug(&format!("containers are in {}", args.root.display()));
+    log.debug(&format!("containers are in {}", root.display()));
     let done = match command {
         Command::Checkpoint(args) => checkpoint::run(&args, &context),
         Command::Create(args) => create::run(args, &context),

@@ -1,5 +1,9 @@
 //! `gamut oci state`.
 
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::PathBuf;
+
 use gamut_container::oci::{Known, Status};
 use serde::Serialize;
 
@@ -51,6 +55,30 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Done {
     let container = context.runtime.container(&args.id)?;
     print(&shown(&container))?;
     SUCCESS
+}
+
+/// Where the states are unless somebody says otherwise; runc's rule.
+pub(super) fn root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match own {
+        Some(dir) if !is_root() => {
+            let root = PathBuf::from(dir).join("gamut-oci");
+            // What lies there for long without being touched is removed, but for what has the sticky
+            // bit (XDG Base Directory Specification). What fails here, its use will say.
+            let _ = DirBuilder::new().recursive(true).mode(0o700).create(&root);
+            let _ = std::fs::set_permissions(&root, Permissions::from_mode(0o1700));
+            root
+        }
+        _ => PathBuf::from("/run/gamut-oci"),
+    }
+}
+
+/// Whether this is the host's root, whose containers are the host's and not of a session. Root of a
+/// user namespace is if it calls itself so.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+        && (!gamut_container::oci::in_another_user_namespace()
+            || std::env::var_os("USER").is_some_and(|user| user == "root"))
 }
 
 /// Indented JSON on standard output.
