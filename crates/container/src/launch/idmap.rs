@@ -2,13 +2,13 @@
 //! user_namespaces(7).
 
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use gamut_plan::cell::StartError;
-use gamut_sys::process::{self, Side, namespace};
+use gamut_sys::process;
 use oci_spec::runtime::{Linux, LinuxIdMapping};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 use super::prepare::{errno_of, step_failed};
 
@@ -66,23 +66,12 @@ impl Maps {
     /// A user namespace with these maps. A short-lived process holds it open until we do.
     pub(crate) fn namespace(&self) -> Result<OwnedFd, StartError> {
         let failed = |errno| step_failed("create a user namespace", errno);
-        // SAFETY: the keeper, and a test of this, has one thread; the child below calls nothing
-        // but pause and _exit.
-        let side = unsafe { process::clone3(namespace::USER, None) }.map_err(failed)?;
-        let Side::Parent { child, pidfd } = side else {
-            // Ends with its parent, or by the signal below, whichever is first.
-            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            loop {
-                rustix::event::pause();
-            }
-        };
-        let made = self.write(child).and_then(|()| {
+        process::in_user_namespace(|child| {
+            self.write(child)?;
             let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
-        });
-        let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
-        let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
-        made
+        })
+        .map_err(failed)?
     }
 }
 
