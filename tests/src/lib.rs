@@ -9,6 +9,7 @@
 pub mod bundle;
 pub mod census;
 pub mod cgroup;
+pub mod engine;
 pub mod gamut;
 pub mod host;
 pub mod hostile;
@@ -25,6 +26,7 @@ pub mod world;
 
 pub use bundle::Bundle;
 pub use census::Census;
+pub use engine::Engine;
 pub use gamut::{Gamut, Running};
 pub use host::Host;
 pub use hostile::{HostileRegistry, Login, Mischief};

@@ -2,12 +2,12 @@
 //! per promise; each test has a root and a host of its own ([`gamut_tests::Gamut`]).
 //!
 //! Those that need the large Debian images are in `apps`; the rest needs only the small ones and runs in
-//! the machine with pure cgroup v2 as well.
+//! the machine with pure cgroup v2 as well. Those in `engines` need podman, docker and containerd (`lab/engines`).
 #![forbid(unsafe_code)]
 
 mod apps;
 mod clients;
-mod containerd;
+mod engines;
 mod exec;
 mod failures;
 mod ground;

@@ -11,6 +11,7 @@ pub mod cleanup;
 pub mod console;
 pub mod container;
 pub mod error;
+pub mod idmap;
 pub mod info;
 pub mod log;
 pub mod message;

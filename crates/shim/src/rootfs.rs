@@ -13,6 +13,7 @@ use rustix::mount::{
 };
 
 use crate::error::ShimError;
+use crate::idmap::{self, Maps};
 use crate::message::task::Mount;
 
 /// mount(2) reads a page of data, the NUL included.
@@ -65,6 +66,8 @@ struct Options<'a> {
     flags: MountFlags,
     bind: Option<Bind>,
     propagation: Option<MountPropagationFlags>,
+    /// Both or none, as containerd has it.
+    maps: Option<Maps<'a>>,
     data: Vec<&'a str>,
 }
 
@@ -79,8 +82,10 @@ fn parse(options: &[String]) -> Options<'_> {
         flags: MountFlags::empty(),
         bind: None,
         propagation: None,
+        maps: None,
         data: Vec::new(),
     };
+    let (mut uids, mut gids) = (None, None);
     for option in options {
         match option.as_str() {
             "bind" => parsed.bind = Some(Bind::One),
@@ -99,35 +104,63 @@ fn parse(options: &[String]) -> Options<'_> {
             "slave" | "rslave" => parsed.propagation = Some(MountPropagationFlags::DOWNSTREAM),
             "shared" | "rshared" => parsed.propagation = Some(MountPropagationFlags::SHARED),
             "rw" | "suid" | "dev" | "exec" | "atime" | "diratime" | "async" | "defaults" => {}
-            data => parsed.data.push(data),
+            data => match data.split_once('=') {
+                Some(("uidmap", map)) => uids = Some(map),
+                Some(("gidmap", map)) => gids = Some(map),
+                _ => parsed.data.push(data),
+            },
         }
     }
+    parsed.maps = uids.zip(gids).map(|(uids, gids)| Maps { uids, gids });
     parsed
 }
 
 fn mount_one(mount: &Mount, target: &Path) -> Result<(), Errno> {
     let options = parse(&mount.options);
-    if options.bind.is_some() || mount.kind == "bind" {
-        bind(mount, &options, target)?;
-    } else {
-        let data = options.data.join(",");
-        if data.len() > MAX_DATA_BYTES {
-            mount_by_parts(mount, &options, target)?;
-        } else {
-            let data = CString::new(data).map_err(|_| Errno::INVAL)?;
-            rustix::mount::mount(
-                &*mount.source,
-                target,
-                &*mount.kind,
-                options.flags,
-                data.as_c_str(),
-            )?;
+    let users = options.maps.map(|maps| maps.namespace()).transpose()?;
+    match &users {
+        Some(users) if mount.kind == "overlay" => {
+            let lower = options
+                .data
+                .iter()
+                .filter_map(|data| data.strip_prefix("lowerdir="));
+            let lower = lower.flat_map(|layers| layers.split(':'));
+            let make = || mount_new(mount, &options, target);
+            idmap::over_layers(lower, users.as_fd(), target, make)?;
         }
+        Some(users) => {
+            mount_plain(mount, &options, target)?;
+            idmap::cover(target, users.as_fd())?;
+        }
+        None => mount_plain(mount, &options, target)?,
     }
     if let Some(propagation) = options.propagation {
         rustix::mount::mount_change(target, propagation | MountPropagationFlags::REC)?;
     }
     Ok(())
+}
+
+fn mount_plain(mount: &Mount, options: &Options<'_>, target: &Path) -> Result<(), Errno> {
+    if options.bind.is_some() || mount.kind == "bind" {
+        bind(mount, options, target)
+    } else {
+        mount_new(mount, options, target)
+    }
+}
+
+fn mount_new(mount: &Mount, options: &Options<'_>, target: &Path) -> Result<(), Errno> {
+    let data = options.data.join(",");
+    if data.len() > MAX_DATA_BYTES {
+        return mount_by_parts(mount, options, target);
+    }
+    let data = CString::new(data).map_err(|_| Errno::INVAL)?;
+    rustix::mount::mount(
+        &*mount.source,
+        target,
+        &*mount.kind,
+        options.flags,
+        data.as_c_str(),
+    )
 }
 
 fn bind(mount: &Mount, options: &Options<'_>, target: &Path) -> Result<(), Errno> {
@@ -207,7 +240,12 @@ mod tests {
         let parsed = parse(&options);
         assert_eq!(parsed.flags, MountFlags::RDONLY | MountFlags::NOSUID);
         assert_eq!(parsed.data, ["index=off", "lowerdir=/a:/b"]);
-        assert_eq!(parsed.bind, None);
+        assert_eq!((parsed.bind, parsed.maps), (None, None));
+        let options = ["uidmap=0:1:2", "gidmap=3:4:5"].map(str::to_owned);
+        let parsed = parse(&options);
+        let (uids, gids) = ("0:1:2", "3:4:5");
+        assert_eq!(parsed.maps, Some(Maps { uids, gids }));
+        assert!(parsed.data.is_empty());
     }
 
     /// In a mount namespace of this thread's own.
@@ -268,6 +306,58 @@ mod tests {
             "{error}"
         );
         rustix::mount::unmount(home, UnmountFlags::DETACH).unwrap();
+    }
+
+    /// In a mount namespace of this thread's own.
+    #[test]
+    fn the_users_of_an_overlay_and_of_a_bind_are_mapped() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root may mount");
+        }
+        gamut_sys::process::unshare(gamut_sys::process::namespace::MOUNT).unwrap();
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        let home = tempfile::tempdir_in("/var/tmp").unwrap();
+        let home = home.path();
+        let path = |name: &str| home.join(name).to_str().unwrap().to_owned();
+        for directory in ["one", "two", "upper", "work", "root"] {
+            std::fs::create_dir(home.join(directory)).unwrap();
+        }
+        std::fs::write(home.join("one/file"), "").unwrap();
+        let maps = ["uidmap=0:100000:10", "gidmap=0:200000:10"].map(str::to_owned);
+        let own = [
+            format!("lowerdir={}:{}", path("one"), path("two")),
+            format!("upperdir={}", path("upper")),
+            format!("workdir={}", path("work")),
+        ];
+        let overlay = Mount {
+            kind: "overlay".to_owned(),
+            source: "overlay".to_owned(),
+            target: String::new(),
+            options: [&maps[..], &own].concat(),
+        };
+        let bind = Mount {
+            kind: "bind".to_owned(),
+            source: path("one"),
+            target: String::new(),
+            options: [&maps[..], &["rbind".to_owned()]].concat(),
+        };
+        let root = home.join("root");
+        for mount in [overlay, bind] {
+            match mount_all(&[mount], &root) {
+                Ok(()) => {}
+                Err(ShimError::Mount { source, .. }) if source == Errno::INVAL => {
+                    return eprintln!("skipped: this file system cannot be mapped");
+                }
+                Err(error) => panic!("{error}"),
+            }
+            let file = rustix::fs::stat(root.join("file")).unwrap();
+            assert_eq!((file.st_uid, file.st_gid), (100_000, 200_000));
+            let layer = rustix::fs::stat(home.join("one/file")).unwrap();
+            assert_eq!(layer.st_uid, 0, "for everybody else it is as it was");
+            unmount_all(&root);
+            assert!(!root.join("file").exists());
+        }
     }
 
     #[test]

@@ -52,6 +52,9 @@ struct Loop {
 /// Standard input is no listening socket, or the kernel lacks something.
 pub fn serve(arguments: &Arguments) -> Result<(), ShimError> {
     let listener = take_listener()?;
+    // In lists of processes, where it would be `exe` after the link it was executed by. As much of its name
+    // as the kernel keeps, as runc's shim is called there; not having it harms nobody.
+    let _ = rustix::thread::set_name(c"containerd-shim");
     // First, so that every thread blocks the signal as well.
     let children = gamut_sys::signal::descriptor(&[Signal::CHILD.as_raw()])?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;

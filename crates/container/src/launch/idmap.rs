@@ -75,7 +75,7 @@ impl Maps {
 
     /// The maps of a user namespace that is there, as this process's own has them.
     pub(crate) fn of_namespace(joined: BorrowedFd<'_>) -> Result<Maps, StartError> {
-        with_holder(Some(joined), &|child| {
+        with_member(joined, |child| {
             let read = |file: &str| {
                 let path = format!("/proc/{}/{file}", child.as_raw_nonzero());
                 let text = std::fs::read_to_string(path);
@@ -91,40 +91,32 @@ impl Maps {
 
     /// A user namespace with these maps. A short-lived process holds it open until we do.
     pub(crate) fn namespace(&self) -> Result<OwnedFd, StartError> {
-        with_holder(None, &|child| {
+        let failed = |errno| step_failed("create a user namespace", errno);
+        process::in_user_namespace(|child| {
             self.write(child)?;
             let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|e| step_failed("create a user namespace", e))
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
         })
+        .map_err(failed)?
     }
 }
 
-/// Calls `look` with a process in the user namespace `joined`, or in a new one.
-fn with_holder<T>(
-    joined: Option<BorrowedFd<'_>>,
-    look: &dyn Fn(Pid) -> Result<T, StartError>,
+/// Calls `look` with a process in the user namespace `joined`.
+fn with_member<T>(
+    joined: BorrowedFd<'_>,
+    look: impl FnOnce(Pid) -> Result<T, StartError>,
 ) -> Result<T, StartError> {
-    let failed = |errno| match joined {
-        None => step_failed("create a user namespace", errno),
-        Some(_) => step_failed("join the user namespace", errno),
-    };
-    let created = joined.map_or(namespace::USER, |_| 0);
+    let failed = |errno| step_failed("join the user namespace", errno);
     let (ours, theirs) = gamut_sys::socket::pair().map_err(failed)?;
     // SAFETY: the keeper, an OCI runtime, and a test of this, has one thread; the child below only
     // asks the kernel.
-    let side = unsafe { process::clone3(created, None, Lineage::Child) }.map_err(failed)?;
+    let side = unsafe { process::clone3(0, None, Lineage::Child) }.map_err(failed)?;
     let Side::Parent { child, pidfd } = side else {
         // Ends with its parent, or by the signal below, whichever is first.
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-        let joined = joined.map(|user| {
-            super::through::shut()?;
-            process::join(user, namespace::USER).at(Step::JoinNamespace)
-        });
-        let errno = match joined {
-            Some(Err(failure)) => failure.errno.raw_os_error(),
-            _ => 0,
-        };
+        let done = super::through::shut()
+            .and_then(|()| process::join(joined, namespace::USER).at(Step::JoinNamespace));
+        let errno = done.map_or_else(|failure| failure.errno.raw_os_error(), |()| 0);
         let _ = rustix::io::write(&theirs, &errno.to_ne_bytes());
         loop {
             rustix::event::pause();
