@@ -460,3 +460,26 @@ fn a_quiet_run_says_nothing_of_its_pull() {
     let loud = gamut.call(&[&["run", "--rm"], &words[..]].concat()).ok();
     assert!(loud.err.contains("Digest: "), "{}", loud.told());
 }
+
+/// What is opened before the program begins would take the places of streams that are not there, and
+/// be read from as input.
+#[test]
+fn closed_streams_stay_closed() {
+    let Some(gamut) = Gamut::new() else { return };
+    let script = format!(
+        "exec '{}' --root '{}' --runroot '{}' run --rm -i --network none -v '{}:/seen' {} sh -c 'cat; echo end >/seen/it' <&- >&- 2>&-",
+        gamut_tests::gamut::binary().display(),
+        gamut.root().display(),
+        gamut.runroot().display(),
+        gamut.dir().display(),
+        gamut.image("busybox"),
+    );
+    let status = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(
+        std::fs::read_to_string(gamut.dir().join("it")).unwrap(),
+        "end\n"
+    );
+}

@@ -83,7 +83,8 @@ unsafe extern "C" fn begin(stack: Stack) {
     }
     let (ours, theirs) = (pair as u32 as i32, (pair >> 32) as i32);
     let file = read_only_program();
-    let begun = if file < 0 {
+    // Who was called with a standard stream closed must not find one of these in its place.
+    let begun = if file < 0 || ours < 3 || theirs < 3 || file < 3 {
         -1
     } else {
         // SAFETY: the environment follows the arguments and their null pointer; the kernel has laid
