@@ -222,7 +222,20 @@ fn bound_node(node: &Node, path: &Path, maps: &Maps) -> Result<OwnedFd, StartErr
         rustix::fs::chownat(directory, name, owner, group, flags)?;
         super::child::open_tree(directory, name)
     });
-    made.map_err(|errno| step_failed(format!("make the device {}", path.display()), errno))
+    made.map_err(|errno| match errno {
+        // What is not attached can be bound from since then (open_tree(2)).
+        Errno::INVAL => StartError::Request {
+            message: format!(
+                "cannot make the device {} for a user namespace: this kernel is too old",
+                path.display()
+            ),
+            hint: Some(
+                "Linux 6.15 can; older ones bind devices that the host has at the same place"
+                    .into(),
+            ),
+        },
+        errno => step_failed(format!("make the device {}", path.display()), errno),
+    })
 }
 
 /// Whether the host has the same device at the same place.
