@@ -1,6 +1,6 @@
-// peak FILE COMMAND...: runs a command and writes to FILE its largest resident set in kB (getrusage(2), ru_maxrss), of itself
-// and of those children that it has waited for. Small itself: what a process was before it executed
-// counts, too.
+// peak FILE COMMAND...: runs a command and writes to FILE its largest resident set in kB (getrusage(2),
+// ru_maxrss), of itself and of those children that it has waited for. Small itself: what a process was
+// before it executed counts, too.
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>

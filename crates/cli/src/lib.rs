@@ -47,7 +47,6 @@ use gamut_engine::client::Client;
 /// The keeper that was begun before this program, for the workload that its command line seems to
 /// ask for: it comes up, and makes a network namespace, while the arguments are read. One that is
 /// not wanted ends when its connection is dropped.
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 fn keeper_ahead() -> Option<Client> {
     let keeper = gamut_sys::early::keeper().map(Client::new)?;
     if !std::env::args_os().any(|word| names_a_network_that_is_there(&word)) {
@@ -55,11 +54,6 @@ fn keeper_ahead() -> Option<Client> {
         let _ = keeper.prepare();
     }
     Some(keeper)
-}
-
-#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-fn keeper_ahead() -> Option<Client> {
-    None
 }
 
 /// The command line. Called by the name of an OCI runtime, the program is one.

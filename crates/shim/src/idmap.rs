@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use gamut_sys::mount::{Change, Reach, attr, set_attributes};
-use gamut_sys::process;
+use gamut_sys::{process, user_namespace};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
@@ -25,7 +25,7 @@ impl Maps<'_> {
     /// `EINVAL`: no such maps; those of clone(2).
     pub fn namespace(&self) -> Result<OwnedFd, Errno> {
         let (uids, gids) = (lines(self.uids)?, lines(self.gids)?);
-        process::in_user_namespace(|child| {
+        user_namespace::in_new(|child| {
             let place = format!("/proc/{}", child.as_raw_nonzero());
             let write = |file: &str, text: &str| {
                 std::fs::write(format!("{place}/{file}"), text)

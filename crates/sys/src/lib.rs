@@ -6,6 +6,15 @@
 pub mod bpf;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 pub mod early;
+/// Elsewhere the C library starts fast enough, or another way: nothing is begun before it.
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+pub mod early {
+    /// `None`: no keeper was begun.
+    #[must_use]
+    pub fn keeper() -> Option<std::os::fd::OwnedFd> {
+        None
+    }
+}
 pub mod interface;
 pub mod mount;
 pub mod netlink;
@@ -16,3 +25,4 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 mod turn;
+pub mod user_namespace;

@@ -2,6 +2,7 @@
 //! its way to become their program, `/proc/self/exe` leads them to it, and root of a container
 //! without a user namespace could write to it (CVE-2019-5736).
 
+use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -12,6 +13,7 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::mount::{Change, Reach, attr, last_errno, set_attributes};
 use crate::process::StringArray;
+use crate::user_namespace;
 
 const OWN: &str = "/proc/self/exe";
 
@@ -30,35 +32,28 @@ pub fn read_only() -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-/// Executes this program again from [`read_only`], with these words; returns if it runs from there
+/// Executes this program again from [`read_only`], with these words; or, for a user who may make no
+/// mounts, from a sealed copy of the file in memory (memfd_create(2), fcntl(2) "File Sealing"), if it is
+/// one that the user, or root of a user namespace of his, could write to. Returns if it runs from there
 /// already. To be called before this process has done anything.
 ///
 /// # Errors
-/// As [`read_only`].
-pub fn run_read_only(words: Vec<OsString>) -> Result<(), Errno> {
+/// As [`read_only`], and of memfd_create(2): `EACCES` where `vm.memfd_noexec` forbids to execute it.
+pub fn run_protected(words: Vec<OsString>) -> Result<(), Errno> {
     let mounted = rustix::fs::statvfs(OWN)?;
     if mounted.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
     }
-    Err(execute(read_only()?.as_fd(), words)?)
-}
-
-/// [`run_read_only`]; or, for a user who may make no mounts, from a sealed copy of the file in memory
-/// (memfd_create(2), fcntl(2) "File Sealing"), if it is one that the user, or root of a user namespace
-/// of his, could write to.
-///
-/// # Errors
-/// As [`run_read_only`], and of memfd_create(2): `EACCES` where `vm.memfd_noexec` forbids to execute it.
-pub fn run_protected(words: Vec<OsString>) -> Result<(), Errno> {
-    match run_read_only(words.clone()) {
+    match read_only() {
+        Ok(file) => match execute(file.as_fd(), words)? {},
         Err(Errno::PERM) => {}
-        other => return other,
+        Err(errno) => return Err(errno),
     }
     // Somebody else's file that cannot be written is not in the container's hands, either.
     let owner = rustix::fs::stat(OWN)?.st_uid;
     let writable = rustix::fs::accessat(CWD, OWN, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
     let foreign = owner != rustix::process::geteuid().as_raw()
-        && (owner == UNMAPPED || owner == 0 && in_first_user_namespace());
+        && (owner == UNMAPPED || owner == 0 && user_namespace::is_first() == Some(true));
     if foreign && !writable {
         return Ok(());
     }
@@ -66,12 +61,7 @@ pub fn run_protected(words: Vec<OsString>) -> Result<(), Errno> {
     if rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SEALS)) {
         return Ok(());
     }
-    Err(execute(sealed_copy(file.as_fd())?.as_fd(), words)?)
-}
-
-fn in_first_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    match execute(sealed_copy(file.as_fd())?.as_fd(), words)? {}
 }
 
 /// The owner of what no id of this user namespace owns (proc_sys_fs(5), overflowuid).
@@ -91,8 +81,8 @@ fn sealed_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     Ok(copy)
 }
 
-/// Replaces this program; gives why it could not.
-fn execute(file: BorrowedFd<'_>, words: Vec<OsString>) -> Result<Errno, Errno> {
+/// Replaces this program.
+fn execute(file: BorrowedFd<'_>, words: Vec<OsString>) -> Result<Infallible, Errno> {
     let c_strings = |words: Vec<OsString>| -> Result<StringArray, Errno> {
         let words = words.into_iter().map(|word| CString::new(word.into_vec()));
         let words: Result<Vec<_>, _> = words.collect();
@@ -118,5 +108,5 @@ fn execute(file: BorrowedFd<'_>, words: Vec<OsString>) -> Result<Errno, Errno> {
             libc::AT_EMPTY_PATH,
         )
     };
-    Ok(last_errno())
+    Err(last_errno())
 }

@@ -112,30 +112,6 @@ pub unsafe fn clone3(
     }
 }
 
-/// Calls `look` with a process that does nothing, in a new user namespace, and ends it. For a namespace that
-/// no process needs, such as an id-mapped mount's: its maps are written and it is opened meanwhile.
-///
-/// # Errors
-/// As [`clone3`].
-pub fn in_user_namespace<T>(look: impl FnOnce(Pid) -> T) -> Result<T, Errno> {
-    // SAFETY: the caller may have other threads, whose locks the child would see locked for ever; it
-    // takes none: it makes two system calls, over and over the second, and returns to nobody.
-    let side = unsafe { clone3(namespace::USER, None, Lineage::Child) }?;
-    let Side::Parent { child, pidfd } = side else {
-        // Ends with its parent, or by the signal below, whichever is first.
-        let _ =
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-        loop {
-            rustix::event::pause();
-        }
-    };
-    let seen = look(child);
-    let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-    // Who waits for all its children may have waited for this one.
-    let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
-    Ok(seen)
-}
-
 /// A NUL-terminated array of C strings, as `execve` wants it; built before the clone.
 #[derive(Debug)]
 pub struct StringArray {

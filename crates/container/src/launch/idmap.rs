@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_plan::cell::StartError;
 use gamut_sys::process::{self, Lineage, Side, namespace};
+use gamut_sys::user_namespace;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -92,7 +93,7 @@ impl Maps {
     /// A user namespace with these maps. A short-lived process holds it open until we do.
     pub(crate) fn namespace(&self) -> Result<OwnedFd, StartError> {
         let failed = |errno| step_failed("create a user namespace", errno);
-        process::in_user_namespace(|child| {
+        user_namespace::in_new(|child| {
             self.write(child)?;
             let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)

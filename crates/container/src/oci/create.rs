@@ -368,8 +368,7 @@ fn listen(directory: &Path) -> Result<OwnedFd, OciError> {
 
 /// A copy of the bundle's root with what is mounted below it, private, not attached anywhere.
 pub(super) fn open_root(path: &Path) -> Result<OwnedFd, OciError> {
-    let failed =
-        |errno: rustix::io::Errno| OciError::io("open the root file system", path, errno.into());
+    let failed = |errno: Errno| OciError::io("open the root file system", path, errno.into());
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
@@ -475,8 +474,7 @@ impl<'a> CreateHooks<'a> {
         }
         state.pid = record::pid_inside(pid);
         let failed = |errno| step_failed("open the container's process", errno);
-        let pid =
-            rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(rustix::io::Errno::SRCH))?;
+        let pid = rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(Errno::SRCH))?;
         let flags = rustix::process::PidfdFlags::empty();
         let pidfd = rustix::process::pidfd_open(pid, flags).map_err(failed)?;
         let init = Started { pid, pidfd };

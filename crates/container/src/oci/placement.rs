@@ -60,12 +60,12 @@ impl GroupPlace {
         let linux = spec.linux().as_ref();
         let given = linux.and_then(|linux| linux.cgroups_path().as_ref());
         let given = given.map(|path| path.to_string_lossy()).unwrap_or_default();
+        let (absolute, named) = (given.starts_with('/'), !given.is_empty());
         let path = match given.trim_matches('/') {
             "" => format!("gamut-oci/{id}"),
-            path if given.starts_with('/') => path.to_owned(),
+            path if absolute => path.to_owned(),
             path => format!("gamut-oci/{path}"),
         };
-        let (absolute, named) = (given.starts_with('/'), !given.is_empty());
         let at = |hierarchies, cgroup| GroupPlace {
             hierarchies,
             cgroup,

@@ -4,7 +4,8 @@
 //!
 //! [`run`] is called from `main` before anything else happens in the process. The keeper's
 //! standard input is its first connection; what it is to run comes over it. The process is the binary
-//! called by another name ([`crate::client::Client::spawn`]).
+//! called by another name: by itself, before it has begun ([`gamut_sys::early`]), or later
+//! ([`crate::client::Client::spawn`]).
 
 mod connection;
 mod events;

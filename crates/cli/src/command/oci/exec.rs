@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gamut_container::oci::{Console, Exec, Known, OciError, Paused, read_process};
+use gamut_container::oci::{Exec, Known, OciError, Paused, read_process};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::foreground::{self, Process as Foreground};
-use super::{Context, Done, OciFailure, SUCCESS, console, listening};
+use super::{Context, Done, OciFailure, SUCCESS, console, console_of_caller, listening};
 
 /// Run a further process in a container
 #[derive(Debug, clap::Args)]
@@ -110,11 +110,7 @@ fn execute(args: &Args, context: &Context<'_>) -> Done {
         }
     };
     context.log.warn(&warnings);
-    let without_socket = if args.detach {
-        Console::None
-    } else {
-        Console::Caller
-    };
+    let without_socket = console_of_caller(args.detach);
     let below: Result<_, _> = args.cgroup.iter().map(|text| text.parse()).collect();
     let options = Exec {
         process,

@@ -266,6 +266,15 @@ impl BundleArgs {
     }
 }
 
+/// The terminal's place without a socket: who goes on in the background can have none.
+fn console_of_caller(detach: bool) -> Console {
+    if detach {
+        Console::None
+    } else {
+        Console::Caller
+    }
+}
+
 fn console(socket: Option<&Path>, without: Console) -> Console {
     socket.map_or(without, |path| Console::Socket(path.to_owned()))
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use gamut_container::oci::{Console, Force, Restore};
+use gamut_container::oci::{Force, Restore};
 
 use super::checkpoint::ImageArgs;
 use super::foreground::{self, Process};
-use super::{Context, Done, SUCCESS, console};
+use super::{Context, Done, SUCCESS, console, console_of_caller};
 
 /// Bring a container back from a saved state, by CRIU
 #[derive(Debug, clap::Args)]
@@ -52,11 +52,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
-    let without_socket = if args.detach {
-        Console::None
-    } else {
-        Console::Caller
-    };
+    let without_socket = console_of_caller(args.detach);
     let wanted = Restore {
         images: args.images.images(),
         bundle: args.bundle,

@@ -1,9 +1,9 @@
 //! `gamut oci run`: create, start, and, in the foreground, wait and delete.
 
-use gamut_container::oci::{Console, Force};
+use gamut_container::oci::Force;
 
 use super::foreground::{self, Process};
-use super::{BundleArgs, Context, Done, SUCCESS};
+use super::{BundleArgs, Context, Done, SUCCESS, console_of_caller};
 
 /// Make a container and run its program
 #[derive(Debug, clap::Args)]
@@ -25,11 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &Context<'_>) -> Done {
-    let without_socket = if args.detach {
-        Console::None
-    } else {
-        Console::Caller
-    };
+    let without_socket = console_of_caller(args.detach);
     let options = args.bundle.options(without_socket, context);
     let mut created = context.runtime.create(&args.id, &options)?;
     context
