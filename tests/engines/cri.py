@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """One call of the Kubernetes container runtime interface, v1 (k8s.io/cri-api, runtime.v1).
 
-    cri.py METHOD 'JSON of the request'
+    cri.py METHOD 'JSON of the request' [INPUT]
 
 Prints the answer as JSON, with the names of the fields as the API has them; an error as `error: CODE: TEXT`,
-with exit code 1. Of the messages it has what the tests use: a field per word, `name=number:type`, where a type
+with exit code 1. Exec, Attach and PortForward are followed to where their answer leads: INPUT is sent there, and
+what comes back is printed, with the exit code of the program, or 124 if nothing comes any more. Of the messages it has what the tests use: a field per word, `name=number:type`, where a type
 without one is a string, `*` before it says repeated, `map` is of strings to strings. Enumerations are int32.
 """
+import base64
 import json
 import os
+import socket
+import struct
 import sys
+import urllib.parse
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -79,6 +84,12 @@ ReopenContainerLogRequest container_id=1
 ReopenContainerLogResponse
 ExecSyncRequest container_id=1 cmd=2:* timeout=3:int64
 ExecSyncResponse stdout=1:bytes stderr=2:bytes exit_code=3:int32
+ExecRequest container_id=1 cmd=2:* tty=3:bool stdin=4:bool stdout=5:bool stderr=6:bool
+ExecResponse url=1
+AttachRequest container_id=1 stdin=2:bool tty=3:bool stdout=4:bool stderr=5:bool
+AttachResponse url=1
+PortForwardRequest pod_sandbox_id=1 port=2:*int32
+PortForwardResponse url=1
 ContainerStatsRequest container_id=1
 ContainerStatsResponse stats=1:ContainerStats
 ContainerStats cpu=2:CpuUsage memory=3:MemoryUsage
@@ -123,6 +134,77 @@ def messages():
     return lambda name: factory.GetPrototype(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
+class WebSocket:
+    """A client of RFC 6455, as far as the streaming server of a container runtime needs it."""
+
+    def __init__(self, url, protocol):
+        parts = urllib.parse.urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=60)
+        key = base64.b64encode(os.urandom(16)).decode()
+        path = parts.path + ("?" + parts.query if parts.query else "")
+        lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", "Upgrade: websocket", "Connection: Upgrade",
+                 f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Protocol: {protocol}",
+                 f"Origin: http://{parts.netloc}", "", ""]
+        self.socket.sendall("\r\n".join(lines).encode())
+        self.file = self.socket.makefile("rb")
+        status = self.file.readline().decode()
+        while self.file.readline().strip():
+            pass
+        if " 101 " not in status:
+            raise OSError(f"no websocket: {status.strip()}")
+
+    def send(self, data):
+        mask = os.urandom(4)
+        length = bytes([0x80 | len(data)]) if len(data) < 126 else bytes([0xFE]) + struct.pack(">H", len(data))
+        self.socket.sendall(b"\x82" + length + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(data)))
+
+    def frames(self):
+        while head := self.file.read(2):
+            length = head[1] & 0x7F
+            if length > 125:
+                length = int.from_bytes(self.file.read(2 if length == 126 else 8), "big")
+            data, kind = self.file.read(length), head[0] & 0x0F
+            if kind == 8:
+                return
+            if kind < 3:
+                yield data
+
+
+def follow(method, url, request, text):
+    """The streams behind an answer: a channel's number is the first byte of each packet."""
+    forward = method == "PortForward"
+    if forward:
+        url += "?" + urllib.parse.urlencode({"port": request.port[0]})
+    web = WebSocket(url, "v4.channel.k8s.io")
+    if text and not forward:
+        web.send(b"\0" + text.encode())
+    outputs = {0: sys.stdout, 1: sys.stdout, 2: sys.stderr} if forward else {1: sys.stdout, 2: sys.stderr}
+    heard = 0
+    try:
+        for data in web.frames():
+            channel, data = data[0], data[1:]
+            if forward and heard < 2:
+                # Each of the two streams begins with its port.
+                heard += 1
+                if heard == 2:
+                    web.send(b"\0" + text.encode())
+            elif channel == 3 and not forward:
+                said = json.loads(data)
+                causes = said.get("details", {}).get("causes", [])
+                codes = [int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode"]
+                return 0 if said["status"] == "Success" else codes[0] if codes else 125
+            elif channel in outputs:
+                outputs[channel].write(data.decode())
+                outputs[channel].flush()
+                if forward or method == "Attach":
+                    # It goes on; one answer is what was wanted.
+                    if data.strip():
+                        return 0
+    except TimeoutError:
+        return 124
+    return 0
+
+
 def main():
     method, request = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "{}"
     message = messages()
@@ -137,6 +219,9 @@ def main():
     except grpc.RpcError as error:
         print(f"error: {error.code().name}: {error.details()}", file=sys.stderr)
         return 1
+    if method in ("Exec", "Attach", "PortForward"):
+        asked = json_format.Parse(request, message(method + "Request")())
+        return follow(method, answer.url, asked, sys.argv[3] if len(sys.argv) > 3 else "")
     value = json_format.MessageToDict(answer, including_default_value_fields=True, preserving_proto_field_name=True)
     print(json.dumps(value))
     return 0

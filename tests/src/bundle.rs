@@ -158,6 +158,11 @@ impl Bundle {
         fs::write(self.path().join("config.json"), text).expect("config.json can be written");
     }
 
+    /// `config.json` as it is now, to be put back by [`Self::set`].
+    pub fn config(&self) -> Value {
+        self.config.borrow().clone()
+    }
+
     /// One value of `config.json`, by JSON pointer; the objects above it must be there.
     pub fn put(&self, pointer: &str, value: Value) {
         let (above, name) = pointer.rsplit_once('/').expect("a pointer begins with /");

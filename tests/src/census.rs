@@ -1,5 +1,6 @@
 //! The count of everything the engine may not leave behind: mounts, control groups, links, packet
-//! filter rules, processes, the namespaces and descriptors they hold, and directories of its state.
+//! filter rules, loop devices, processes, the namespaces and descriptors they hold, and directories of
+//! its state.
 
 use crate::cgroup;
 use crate::gamut::Gamut;
@@ -23,6 +24,7 @@ impl Census {
         census.add("mount", mounts());
         census.add("link", links());
         census.add("packet filter", rules());
+        census.add("loop device", loop_devices(gamut));
         let ids = gamut.ids();
         census.add(
             "control group",
@@ -89,7 +91,6 @@ impl Census {
 /// What belongs to a gamut root after all its containers are removed, and so is left behind: one line each.
 pub fn residue(gamut: &Gamut) -> Vec<String> {
     let ids = gamut.ids();
-    let root = gamut.dir().to_string_lossy().into_owned();
     let mut left: Vec<String> = processes(gamut)
         .into_iter()
         .map(|(pid, name)| format!("process: {name} ({pid})"))
@@ -99,12 +100,17 @@ pub fn residue(gamut: &Gamut) -> Vec<String> {
             .into_iter()
             .map(|name| format!("control group: {name}")),
     );
-    left.extend(
-        mounts()
-            .into_iter()
-            .filter(|mount| mount.contains(&root))
-            .map(|mount| format!("mount: {mount}")),
-    );
+    // Images stay mounted as long as they are there.
+    let images = gamut.runroot().join("images");
+    let (images, others): (Vec<_>, Vec<_>) = mounts_of(gamut)
+        .into_iter()
+        .partition(|mount| mount.starts_with(&*images.to_string_lossy()));
+    left.extend(others.iter().map(|mount| format!("mount: {mount}")));
+    // And they have their loop devices, where they have any.
+    if images.is_empty() {
+        let devices = loop_devices(gamut);
+        left.extend(devices.iter().map(|file| format!("loop device: {file}")));
+    }
     left.extend(
         links()
             .into_iter()
@@ -132,6 +138,25 @@ pub fn mounts() -> Vec<String> {
         ))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// Those of them that have to do with this root.
+pub fn mounts_of(gamut: &Gamut) -> Vec<String> {
+    let root = gamut.dir().to_string_lossy().into_owned();
+    let mut mounts = mounts();
+    mounts.retain(|mount| mount.contains(&root));
+    mounts
+}
+
+/// The files of this root that are loop devices: one line for each device (loop(4), sysfs).
+pub fn loop_devices(gamut: &Gamut) -> Vec<String> {
+    let dir = gamut.dir().to_string_lossy().into_owned();
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    devices
+        .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok())
+        .map(|file| file.trim().to_owned())
+        .filter(|file| file.contains(&dir))
+        .collect()
 }
 
 /// The names of this thread's network links.

@@ -18,12 +18,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// The isolation level that the tests are run at, if it is not the default one: `GAMUT_TEST_LEVEL`.
+pub fn level() -> Option<String> {
+    std::env::var("GAMUT_TEST_LEVEL").ok()
+}
+
 /// One engine root on a host of its own.
 #[derive(Debug)]
 pub struct Gamut {
     pub host: Host,
     binary: PathBuf,
     dir: TempDir,
+    /// `--storage-driver`; empty: the best there is.
+    driver: &'static str,
     /// Every container ID that this root has had, as far as anybody has seen it.
     ids: RefCell<BTreeSet<String>>,
 }
@@ -34,7 +41,14 @@ impl Gamut {
         Self::start(Company::Welcome)
     }
 
-    /// The same, with no other test running.
+    /// The same with a storage driver that it does not choose itself.
+    pub fn with_driver(driver: &'static str) -> Option<Self> {
+        let mut gamut = Self::new()?;
+        gamut.driver = driver;
+        Some(gamut)
+    }
+
+    /// The same as [`Gamut::new`], with no other test running.
     pub fn alone() -> Option<Self> {
         Self::start(Company::Alone)
     }
@@ -61,6 +75,7 @@ impl Gamut {
             host,
             binary,
             dir,
+            driver: "",
             ids: RefCell::default(),
         })
     }
@@ -229,8 +244,17 @@ impl Gamut {
             &runroot.to_string_lossy(),
         ]
         .map(str::to_owned);
+        let driver = match self.driver {
+            "" => None,
+            driver => Some(format!("--storage-driver={driver}")),
+        };
+        let (verb, rest) = words.split_at(words.len().min(1));
+        let level = level().filter(|_| matches!(verb, ["run" | "create"]));
         own.into_iter()
-            .chain(words.iter().map(|word| (*word).to_owned()))
+            .chain(driver)
+            .chain(verb.iter().map(|word| (*word).to_owned()))
+            .chain(level.map(|level| format!("--isolation={level}")))
+            .chain(rest.iter().map(|word| (*word).to_owned()))
             .collect()
     }
 
@@ -323,6 +347,8 @@ impl Drop for Gamut {
             self.assert_nothing_left();
             // The root's own parent group, too: a machine that tests for a year would have thousands.
             self.call(&["system", "reset", "--force"]).ok();
+            let mounts = census::mounts_of(self);
+            assert!(mounts.is_empty(), "still mounted: {mounts:#?}");
         }
         // Mounts are in the test's own namespace and end with it, but they would keep the directory busy.
         for mount in census::mounts() {

@@ -5,16 +5,19 @@
 //!
 //! The lab's registry lives outside; [`Host`] forwards its loopback address into the namespace.
 
+use crate::listening::Listening;
 use crate::registry::Registry;
 use gamut_sys::process::{namespace, unshare};
 use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 
 /// Whether other tests may run at the same time.
@@ -31,6 +34,7 @@ pub enum Company {
 pub struct Host {
     /// The lab's registry, reachable at the same address as outside.
     pub registry: Registry,
+    _relay: Listening,
     /// Held while the test runs; see [`Company`].
     _turn: File,
 }
@@ -41,7 +45,7 @@ impl Host {
     pub fn enter(company: Company) -> io::Result<Self> {
         let turn = take_turn(company)?;
         let registry = Registry::lab();
-        let dialer = dial_from_outside(registry.address.clone());
+        let dialer = dial_from_outside(registry.address.clone())?;
         // Of this thread only: its network and mount namespace, and (implied by the latter) its working
         // directory and umask stop being shared with the other threads.
         unshare(namespace::NET | namespace::MOUNT)?;
@@ -55,9 +59,10 @@ impl Host {
             MountPropagationFlags::SHARED | MountPropagationFlags::REC,
         )?;
         ip("link set lo up");
-        forward(&registry.address, dialer)?;
+        let _relay = forward(&registry.address, dialer)?;
         Ok(Self {
             registry,
+            _relay,
             _turn: turn,
         })
     }
@@ -104,31 +109,32 @@ fn take_turn(company: Company) -> io::Result<File> {
     Ok(file)
 }
 
-/// A thread that stays in the machine's own network namespace. It joins each connection it is given
-/// with a new one to `address`.
-fn dial_from_outside(address: String) -> mpsc::Sender<TcpStream> {
+/// A thread in the machine's own network namespace. It joins each connection it is given with a new one to
+/// `address`. The calling thread may be on a host of its own already, from an earlier call.
+fn dial_from_outside(address: String) -> io::Result<mpsc::Sender<TcpStream>> {
+    static OUTSIDE: OnceLock<File> = OnceLock::new();
+    let here = File::open("/proc/thread-self/ns/net")?;
+    let outside = OUTSIDE.get_or_init(|| here);
     let (sender, accepted) = mpsc::channel::<TcpStream>();
     thread::spawn(move || {
+        move_into_link_name_space(outside.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("the tests' user may go back to it");
         for inside in accepted {
             if let Ok(outside) = TcpStream::connect(&address) {
                 join(inside, outside);
             }
         }
     });
-    sender
+    Ok(sender)
 }
 
-fn forward(address: &str, dialer: mpsc::Sender<TcpStream>) -> io::Result<()> {
+fn forward(address: &str, dialer: mpsc::Sender<TcpStream>) -> io::Result<Listening> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, address.port()))?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            if dialer.send(stream).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
+    Ok(Listening::start(listener, move |stream| {
+        // It listens as long as it is dialled to.
+        let _ = dialer.send(stream);
+    }))
 }
 
 /// Copies both ways until both sides have ended.

@@ -3,13 +3,16 @@
 
 use crate::http::{Request, read_request};
 use crate::image::{Blob, Image};
+use crate::listening::Listening;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::HashMap;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What the registry does wrong with layers and configs (never with manifests, unless it says so).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum Mischief {
     BusyOnce,
     /// Status 429 to everything, with `Retry-After: 0`.
     TooMany,
+    /// Every connection that asks for a blob is closed.
+    Gone,
     /// The manifest has other bytes than its digest header and a by-digest request say.
     WrongManifest,
 }
@@ -49,12 +54,13 @@ pub const USER: &str = "lab";
 pub const PASSWORD: &str = "secret";
 const TOKEN: &str = "a-token-of-the-lab";
 
-/// The running server. It stops serving when the value and its last connection are gone.
+/// The running server. It takes no more connections when the last clone is gone.
 #[derive(Debug, Clone)]
 pub struct HostileRegistry {
     /// `127.0.0.1:port` in the namespace of the thread that started it.
     pub address: String,
     shelf: Arc<Mutex<Shelf>>,
+    _listening: Arc<Listening>,
 }
 
 #[derive(Debug)]
@@ -67,6 +73,8 @@ struct Shelf {
     blobs: HashMap<String, Blob>,
     /// How often each blob was asked for, and from which byte on.
     asked: HashMap<String, Vec<u64>>,
+    /// Bytes of a blob that are given to nobody for now.
+    held: HashMap<String, Range<u64>>,
 }
 
 impl HostileRegistry {
@@ -80,20 +88,20 @@ impl HostileRegistry {
             manifests: HashMap::new(),
             blobs: HashMap::new(),
             asked: HashMap::new(),
+            held: HashMap::new(),
         };
-        let registry = Self {
-            address,
-            shelf: Arc::new(Mutex::new(shelf)),
-        };
-        let shelf = Arc::clone(&registry.shelf);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shelf = Arc::clone(&shelf);
-                // A peer that goes away in the middle is what some tests are about.
-                thread::spawn(move || drop(serve(&stream, &shelf)));
-            }
+        let shelf = Arc::new(Mutex::new(shelf));
+        let served = Arc::clone(&shelf);
+        let listening = Listening::start(listener, move |stream| {
+            let shelf = Arc::clone(&served);
+            // A peer that goes away in the middle is what some tests are about.
+            thread::spawn(move || drop(serve(&stream, &shelf)));
         });
-        registry
+        Self {
+            address,
+            shelf,
+            _listening: Arc::new(listening),
+        }
     }
 
     /// Puts an image on the shelf under `repository:tag`; returns its full reference.
@@ -111,6 +119,30 @@ impl HostileRegistry {
         format!("{}/{name}", self.address)
     }
 
+    /// The document with this digest or `repository:tag`.
+    pub fn manifest(&self, name: &str) -> Option<Blob> {
+        let shelf = self.shelf.lock().expect("no panic while serving");
+        shelf.manifests.get(name).cloned()
+    }
+
+    /// The blob with this digest.
+    pub fn blob(&self, digest: &str) -> Option<Blob> {
+        let shelf = self.shelf.lock().expect("no panic while serving");
+        shelf.blobs.get(digest).cloned()
+    }
+
+    /// Puts a blob on the shelf under its digest, whatever its bytes are.
+    pub fn put_blob(&self, blob: Blob) {
+        let mut shelf = self.shelf.lock().expect("no panic while serving");
+        shelf.blobs.insert(blob.digest.clone(), blob);
+    }
+
+    /// Puts a document there under `repository:tag`, or `repository:` and its digest.
+    pub fn put_manifest(&self, name: &str, manifest: Blob) {
+        let mut shelf = self.shelf.lock().expect("no panic while serving");
+        shelf.manifests.insert(name.to_owned(), manifest);
+    }
+
     /// From which byte on each request for this blob asked for it.
     pub fn asked(&self, digest: &str) -> Vec<u64> {
         self.shelf
@@ -120,6 +152,21 @@ impl HostileRegistry {
             .get(digest)
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// Has every request for any of these bytes of a blob wait for [`HostileRegistry::release`].
+    pub fn hold(&self, digest: &str, bytes: Range<u64>) {
+        let mut shelf = self.shelf.lock().expect("no panic while serving");
+        shelf.held.insert(digest.to_owned(), bytes);
+    }
+
+    /// Gives what was held.
+    pub fn release(&self) {
+        self.shelf
+            .lock()
+            .expect("no panic while serving")
+            .held
+            .clear();
     }
 
     /// Behaves differently from now on.
@@ -138,12 +185,18 @@ fn serve(stream: &TcpStream, shelf: &Mutex<Shelf>) -> io::Result<()> {
             .target
             .split_once('?')
             .unwrap_or((&request.target, ""));
+        let mut body = Vec::new();
+        let length = request.headers.get("content-length");
+        let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+        (&mut reader).take(length).read_to_end(&mut body)?;
         let go_on = if path == "/token" {
             give_token(stream, &request, shelf)?
         } else if !let_in(&request, shelf) {
             challenge(stream, path, shelf)?
         } else if shelf.lock().expect("no panic while serving").mischief == Mischief::TooMany {
             answer(stream, "429 Too Many Requests", "Retry-After: 0\r\n", b"")?
+        } else if matches!(request.method.as_str(), "POST" | "PUT") {
+            take(stream, &request, body, shelf)?
         } else if path == "/v2/" {
             answer(stream, "200 OK", "", b"{}")?
         } else if let Some((repository, reference)) = path
@@ -263,19 +316,48 @@ fn give_manifest(
     }
 }
 
+/// Takes a blob in one piece, or a manifest, whose subject it does not look at.
+fn take(stream: &TcpStream, request: &Request, body: Vec<u8>, shelf: &Mutex<Shelf>) -> Served {
+    let (path, query) = request.target.split_once('?').unwrap_or_default();
+    let path = if path.is_empty() {
+        request.target.as_str()
+    } else {
+        path
+    };
+    if request.method == "POST" {
+        let headers = format!("Location: {path}1\r\n");
+        return answer(stream, "202 Accepted", &headers, b"");
+    }
+    let media_type = request.headers.get("content-type");
+    let blob = Blob::new(media_type.map_or("", String::as_str), body);
+    let mut shelf = shelf.lock().expect("no panic while serving");
+    let headers = format!("Docker-Content-Digest: {}\r\n", blob.digest);
+    let manifest = path
+        .strip_prefix("/v2/")
+        .and_then(|rest| rest.split_once("/manifests/"));
+    match (manifest, query.strip_prefix("digest=")) {
+        (Some((repository, reference)), _) => {
+            let name = format!("{repository}:{reference}");
+            shelf.manifests.insert(name, blob.clone());
+            shelf.manifests.insert(blob.digest.clone(), blob);
+        }
+        (None, Some(digest)) if digest.replace("%3A", ":") == blob.digest => {
+            shelf.blobs.insert(blob.digest.clone(), blob);
+        }
+        _ => return answer(stream, "400 Bad Request", "", b""),
+    }
+    drop(shelf);
+    answer(stream, "201 Created", &headers, b"")
+}
+
 fn give_blob(stream: &TcpStream, request: &Request, digest: &str, shelf: &Mutex<Shelf>) -> Served {
-    let from: u64 = request
-        .headers
-        .get("range")
-        .and_then(|range| {
-            range
-                .trim_start_matches("bytes=")
-                .split('-')
-                .next()?
-                .parse()
-                .ok()
-        })
-        .unwrap_or(0);
+    let range = request.headers.get("range").map(String::as_str);
+    let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let (from, to) = range.unwrap_or(("", ""));
+    let from: u64 = from.parse().unwrap_or(0);
+    // The byte after the last.
+    let to: Option<u64> = to.parse().ok().map(|last: u64| last + 1);
+    wait_for(shelf, digest, from..to.unwrap_or(u64::MAX));
     let (blob, mischief, first) = {
         let mut shelf = shelf.lock().expect("no panic while serving");
         let asked = shelf.asked.entry(digest.to_owned()).or_default();
@@ -290,13 +372,20 @@ fn give_blob(stream: &TcpStream, request: &Request, digest: &str, shelf: &Mutex<
     if request.method == "HEAD" {
         return head(stream, "", bytes.len());
     }
-    let ranged =
-        from > 0 && (from as usize) < bytes.len() && mischief != Mischief::DropOnceNoRanges;
+    let ranged = (from > 0 || to.is_some())
+        && (from as usize) < bytes.len()
+        && mischief != Mischief::DropOnceNoRanges;
     let whole = bytes.len();
+    if let Some(to) = to.filter(|_| ranged) {
+        bytes.truncate(to as usize);
+    }
     let (status, extra) = match ranged {
         true => (
             "206 Partial Content",
-            format!("Content-Range: bytes {from}-{}/{whole}\r\n", whole - 1),
+            format!(
+                "Content-Range: bytes {from}-{}/{whole}\r\n",
+                bytes.len() - 1
+            ),
         ),
         false => (
             "200 OK",
@@ -323,7 +412,26 @@ fn give_blob(stream: &TcpStream, request: &Request, digest: &str, shelf: &Mutex<
             answer(stream, status, &extra, &wrong)
         }
         Mischief::Endless => endless(stream),
+        Mischief::Gone => Ok(false),
         _ => answer(stream, status, &extra, &rest),
+    }
+}
+
+/// Waits until none of these bytes is held.
+fn wait_for(shelf: &Mutex<Shelf>, digest: &str, bytes: Range<u64>) {
+    loop {
+        let held = shelf
+            .lock()
+            .expect("no panic while serving")
+            .held
+            .get(digest)
+            .cloned();
+        match held {
+            Some(held) if held.start < bytes.end && bytes.start < held.end => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            _ => return,
+        }
     }
 }
 

@@ -17,3 +17,24 @@ pub fn skipped(reason: &str) {
         }
     }
 }
+
+/// Whether the kernel is too old to show a tmpfs with other owners (Linux 6.3); the running test is
+/// skipped then.
+#[must_use]
+pub fn without_mapped_tmpfs() -> bool {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|n| n.parse::<u32>().ok());
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let is_old = (major, minor) < (6, 3);
+    if is_old {
+        skipped(&format!(
+            "Linux {release} cannot map the owners of a tmpfs; 6.3 can"
+        ));
+    }
+    is_old
+}

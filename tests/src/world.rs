@@ -50,7 +50,7 @@ impl World {
             ] {
                 ip(words);
             }
-            crate::whoami::serve(WHOAMI).expect("a port in a fresh namespace");
+            let _whoami = crate::whoami::serve(WHOAMI).expect("a port in a fresh namespace");
             ready
                 .send(rustix::thread::gettid().as_raw_nonzero())
                 .expect("the maker waits");

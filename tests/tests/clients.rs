@@ -107,27 +107,35 @@ fn a_killed_client_harms_nobody() {
 fn a_client_that_sleeps_does_not_keep_its_container() {
     let Some(gamut) = Gamut::new() else { return };
     let image = gamut.image("busybox");
-    let client = gamut.spawn(&[
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--name",
-        "left",
-        &image,
-        "sleep",
-        "0.5",
-    ]);
+    let script = "until [ -e /tmp/go ]; do sleep 0.1; done";
+    let words = ["--rm", "--network", "none", "--name", "left", &image];
+    let client = gamut.spawn(&[&["run"], &words[..], &["sh", "-c", script]].concat());
     until("it runs", || {
         gamut.call(&["ps", "-q"]).out.lines().count() == 1
     });
     client.signal(Signal::STOP);
+    gamut.call(&["exec", "left", "touch", "/tmp/go"]).ok();
     until("it is removed", || {
         gamut.call(&["ps", "-a", "-q"]).ok().out.is_empty()
     });
     client.signal(Signal::CONT);
     client.finish().ok();
     gamut.assert_untouched();
+}
+
+#[test]
+fn input_that_nobody_reads_loses_no_last_word() {
+    let Some(gamut) = Gamut::new() else { return };
+    let image = gamut.image("busybox");
+    let script = "echo last; exit 5";
+    let words = ["run", "-i", "--rm", "--network", "none", &image];
+    gamut
+        .call_with_input(
+            &[&words[..], &["sh", "-c", script]].concat(),
+            &"x".repeat(300_000),
+        )
+        .code(5)
+        .prints("last");
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! A module per engine. What one engine's feature is, is asked of the engine, of the kernel from outside,
 //! and of the inside.
 
+mod archives;
 mod buildah;
 mod containerd;
 mod cri;
 mod docker;
 mod podman;
+mod trust;

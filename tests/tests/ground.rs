@@ -63,7 +63,7 @@ fn the_neighbour_sees_the_host_and_is_seen() {
         assert_eq!(talk(target, "hello").unwrap().trim(), own);
         assert_eq!(ask(target, "hello").unwrap().trim(), own);
     }
-    whoami::serve(6060).unwrap();
+    let _whoami = whoami::serve(6060).unwrap();
     assert_eq!(world.talk(HOST4, 6060, "hello").unwrap().trim(), WORLD4);
     assert_eq!(world.ask(HOST6, 6060).unwrap().trim(), WORLD6);
     assert!(world.talk(HOST4, 6061, "hello").is_err());

@@ -219,7 +219,7 @@ fn owners_modes_links_times_and_attributes_arrive() {
         "4755 2 1700000000\n1777 * 1700000000\nnowhere/at/all"
     );
     let found =
-        gamut_tests::host::program("find", &[gamut.root().to_str().unwrap(), "-name", "marked"]);
+        gamut_tests::host::program("find", &[gamut.dir().to_str().unwrap(), "-name", "marked"]);
     let path = found.lines().next().expect("the unpacked file").to_owned();
     let mut value = [0u8; 64];
     let length =
@@ -343,6 +343,51 @@ fn q_prints_only_the_name_and_a_second_pull_is_quiet_work() {
         "{}",
         second.told()
     );
+}
+
+#[test]
+fn progress_is_told_to_programs_as_json() {
+    let Some(gamut) = Gamut::new() else { return };
+    let reference = gamut.image("busybox");
+    let told = gamut.call(&["pull", "--progress", "json", &reference]).ok();
+    let objects: Vec<serde_json::Value> = told
+        .lines()
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("an object a line"))
+        .collect();
+    let status = |object: &serde_json::Value| object["status"].as_str().unwrap_or("").to_owned();
+    let layer = objects
+        .iter()
+        .find(|one| one["id"].is_string())
+        .expect("a layer");
+    assert!(layer["progressDetail"].is_object(), "{layer}");
+    assert!(objects.iter().any(|one| status(one) == "Pull complete"));
+    let digest = objects
+        .iter()
+        .map(status)
+        .find(|text| text.starts_with("Digest: sha256:"));
+    assert!(digest.is_some(), "{}", told.told());
+    assert_eq!(told.err, "");
+    let plain = gamut
+        .call(&["pull", "--progress", "plain", &reference])
+        .ok();
+    assert!(plain.err.contains("Pulling from"), "{}", plain.told());
+    gamut
+        .call(&["pull", "-q", "--progress", "json", &reference])
+        .refused(125, &["--quiet"]);
+}
+
+/// Keepers do not work where the caller does.
+#[test]
+fn directories_may_be_told_from_where_one_stands() {
+    let Some(gamut) = Gamut::new() else { return };
+    let reference = gamut.image("busybox");
+    gamut.call(&["pull", "-q", &reference]).ok();
+    let binary = gamut_tests::gamut::binary().display().to_string();
+    let here = gamut.dir().display().to_string();
+    let script = "cd $1 && exec $2 --root root --runroot run run --rm --network none $3 echo up";
+    let told = gamut_tests::host::program("sh", &["-c", script, "sh", &here, &binary, &reference]);
+    assert_eq!(told.trim(), "up");
 }
 
 #[test]

@@ -53,14 +53,12 @@ fn a_layer_with_dots() {
         );
     }
     assert!(!std::path::Path::new("/var/tmp/evil").exists());
+    let registry = HostileRegistry::start(Mischief::None, Login::Anyone);
+    let image = ImageBuilder::new()
+        .layer(Layer::new().entry(EntryType::Regular, "../evil", 0o644, "", b"evil"))
+        .build();
     gamut
-        .call(&["pull", &{
-            let registry = HostileRegistry::start(Mischief::None, Login::Anyone);
-            let image = ImageBuilder::new()
-                .layer(Layer::new().entry(EntryType::Regular, "../evil", 0o644, "", b"evil"))
-                .build();
-            registry.shelve(&image, "refused:lab")
-        }])
+        .call(&["pull", &registry.shelve(&image, "refused:lab")])
         .refused(1, &["../evil"])
         .hinted();
 }

@@ -246,7 +246,7 @@ fn aliases_are_refused_where_they_mean_nothing() {
 fn containers_reach_each_other_and_the_gateway() {
     let Some(gamut) = Gamut::new() else { return };
     let id = peer(&gamut, &[], &[]);
-    gamut_tests::whoami::serve(6060).unwrap();
+    let _whoami = gamut_tests::whoami::serve(6060).unwrap();
     let (four, six) = (address(&gamut, &id, "4"), address(&gamut, &id, "6"));
     let said = on_bridge(
         &gamut,

@@ -314,6 +314,64 @@ fn a_bind_of_what_the_container_has_mounted() {
     );
 }
 
+/// Of the host's files and of what the container has mounted itself, without a user namespace of its own and with
+/// one, whose root may map nobody's ids.
+#[test]
+fn files_are_shown_with_other_owners() {
+    if gamut_tests::skip::without_mapped_tmpfs() {
+        return;
+    }
+    let Some(bundle) = Bundle::new() else { return };
+    let source = bundle.dir().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "").unwrap();
+    let (root, path) = (
+        bundle.rootfs().display().to_string(),
+        source.display().to_string(),
+    );
+    let map = |to: u32| json!([{"containerID": 0, "hostID": to, "size": 1000}]);
+    let mapped = |destination: &str, source: &str, to: Option<u32>| {
+        let mut mount =
+            json!({"destination": destination, "source": source, "options": ["rbind", "idmap"]});
+        if let Some(to) = to {
+            (mount["uidMappings"], mount["gidMappings"]) = (map(to), map(to));
+        }
+        bundle.set(|config| config["mounts"].as_array_mut().unwrap().push(mount));
+    };
+    bundle.mount("/own", "tmpfs", "tmpfs", &[]);
+    mapped("/host", &path, Some(500));
+    mapped("/own-again", &format!("{root}/own"), Some(700));
+    bundle.mount("/bound", "bind", &path, &["bind"]);
+    mapped("/bound-again", &format!("{root}/bound"), Some(900));
+    let script =
+        "touch /own/file; for at in host own-again bound-again; do stat -c '%u:%g' /$at/file; done";
+    assert_eq!(bundle.inside(script), "500:500\n700:700\n900:900");
+    bundle.set(|config| {
+        let all = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        config["linux"]["uidMappings"] = all.clone();
+        config["linux"]["gidMappings"] = all;
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "user"}));
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| {
+            !mount["options"]
+                .as_array()
+                .is_some_and(|all| all.contains(&json!("idmap")))
+        });
+    });
+    // By the container's own ids, what is root's on the host is root's inside.
+    mapped("/host", &path, None);
+    mapped("/bound-again", &format!("{root}/bound"), None);
+    let script = "stat -c '%u:%g' /bound/file; for at in host bound-again; do stat -c '%u:%g' /$at/file; done";
+    assert_eq!(bundle.inside(script), "65534:65534\n0:0\n0:0");
+    // Hooks wait for the mounts, and the mounts for whoever maps them.
+    bundle.put("/hooks", json!({"createRuntime": [{"path": "/bin/true"}]}));
+    assert_eq!(bundle.inside(script), "65534:65534\n0:0\n0:0");
+    mapped("/nosuch", &format!("{root}/own/nosuch"), None);
+    fails(bundle.make("run", &[], ID), &["/nosuch"]);
+    bundle.assert_nothing_left();
+}
+
 #[test]
 fn devices_elsewhere_and_in_a_user_namespace() {
     let Some(bundle) = Bundle::new() else { return };

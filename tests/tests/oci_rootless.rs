@@ -155,6 +155,7 @@ fn what_a_user_cannot_have_is_refused_by_name() {
     fails(bundle.make("run", &[], ID), &["newuidmap"]);
     bundle.put("/linux/uidMappings", json!([]));
     fails(bundle.make("run", &[], ID), &["at least one UID mapping"]);
+    bundle.put("/linux/gidMappings", json!([]));
     bundle.set(|config| {
         let list = config["linux"]["namespaces"].as_array_mut().unwrap();
         list.retain(|one| one["type"] != "user");
@@ -194,6 +195,41 @@ fn ranges_of_ids_come_by_newuidmap() {
 }
 
 /// Somebody who makes a container for a user whose root is another id than his own.
+/// Of what the container mounts itself, whose user namespace is the user's own; the host's files are not.
+#[test]
+fn a_users_own_mounts_are_shown_with_other_owners() {
+    if gamut_tests::skip::without_mapped_tmpfs() {
+        return;
+    }
+    let Some(bundle) = rootless() else { return };
+    if !map_ranges(&bundle) {
+        return;
+    }
+    let root = bundle.rootfs().display().to_string();
+    let map = json!([{"containerID": 0, "hostID": 500, "size": 10}]);
+    let mapped = |source: &str| {
+        json!({"destination": "/again", "source": source, "options": ["bind", "idmap"],
+               "uidMappings": map, "gidMappings": map})
+    };
+    bundle.mount("/own", "tmpfs", "tmpfs", &[]);
+    bundle.set(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.push(mapped(&format!("{root}/own")));
+    });
+    assert_eq!(
+        bundle.inside("touch /own/file; stat -c %u:%g /again/file"),
+        "500:500"
+    );
+    bundle.set(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        *mounts.last_mut().unwrap() = mapped(&root);
+    });
+    fails(
+        bundle.make("run", &[], ID),
+        &[root.as_str(), "not permitted", "other owners"],
+    );
+}
+
 #[test]
 fn the_containers_root_may_be_another_than_the_caller() {
     let Some(bundle) = rootless() else { return };

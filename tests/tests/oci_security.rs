@@ -69,7 +69,8 @@ fn the_hosts_program_cannot_be_overwritten() {
     let entered = bundle.call(&["exec", ID, "/evil", "oci", "--log", "/fifo", "features"]);
     if entered.code == 0 {
         let result = bundle.rootfs().join("tmp/result");
-        gamut_tests::patience::until("the attack has ended", || result.exists());
+        let said = || fs::read_to_string(&result).is_ok_and(|text| text.ends_with('\n'));
+        gamut_tests::patience::until("the attack has ended", said);
         assert_eq!(fs::read_to_string(result).unwrap(), "refused\n");
     }
     assert!(

@@ -396,7 +396,9 @@ fn levels_that_are_not_there_are_refused_with_the_reason() {
     let Some(gamut) = Gamut::new() else { return };
     gamut.run(&["--isolation", "container"], &["true"]).ok();
     gamut.run(&["--isolation", "auto"], &["true"]).ok();
-    for level in ["sandbox", "microvm", "vm"] {
+    let kernel = ["--isolation", "microvm", "--kernel", "/there/is/none"];
+    gamut.run(&kernel, &["true"]).code(125);
+    for level in ["sandbox", "vm"] {
         gamut
             .run(&["--isolation", level], &["true"])
             .refused(125, &[level]);

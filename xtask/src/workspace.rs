@@ -10,8 +10,8 @@ use serde::Deserialize;
 use crate::error::{self, Error};
 use crate::lexer;
 
-/// Folders that hold Rust of the workspace. `fuzz/` and `benches/` are outside of it.
-const FOLDERS: [&str; 3] = ["crates", "tests", "xtask"];
+/// Folders that hold Rust of the workspace. `fuzz/libfuzzer/` and `benches/` are outside of it.
+const FOLDERS: [&str; 5] = ["crates", "fuzz/src", "fuzz/tests", "tests", "xtask"];
 
 #[derive(Debug)]
 pub(crate) struct Workspace {

@@ -3,18 +3,20 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use gamut_engine::client::Client;
+use gamut_engine::storage::Driver;
+use gamut_engine::storage_options::StorageOptions;
 use gamut_engine::{Dirs, Engine};
 use gamut_spec::Fault;
 
 use crate::command::Command;
-use crate::convert::ArgumentError;
+use crate::convert::{ArgumentError, parse_storage_driver, parse_storage_option};
 use crate::error::Failure;
 
 /// Run OCI images at the isolation level you choose
@@ -43,6 +45,17 @@ pub struct GlobalArgs {
     /// Directory of what does not outlive the host's boot
     #[arg(long, value_name = "DIR", default_value = "/run/gamut")]
     runroot: PathBuf,
+
+    /// How images are kept: erofs, overlay or copy; the best that this host can, unless
+    /// STORAGE_DRIVER says otherwise
+    #[arg(long, value_name = "DRIVER", value_parser = parse_storage_driver)]
+    storage_driver: Option<Driver>,
+
+    /// Tell the store how to keep new layers, until it is told otherwise: erofs.compression=none, lz4,
+    /// zstd or zstd:LEVEL; erofs.verity=off, fs, dm or auto, whether the kernel checks them whenever they
+    /// are read, by fs-verity or by dm-verity
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_storage_option)]
+    storage_opt: Vec<String>,
 
     /// What is worth a word: debug, info, warn or error
     #[arg(short, long, value_enum, value_name = "LEVEL", default_value = "info")]
@@ -74,6 +87,10 @@ pub struct Context {
     /// State of this boot: sockets, locks.
     pub run_root: PathBuf,
     pub log_level: LogLevel,
+    /// The storage driver that was asked for.
+    storage_driver: Option<Driver>,
+    /// What the store is to be told, as it was written.
+    storage_options: Vec<String>,
     /// When the command began, on the monotonic clock.
     pub began_ns: u64,
     /// A keeper without work.
@@ -91,20 +108,55 @@ impl Context {
 
     /// The engine on these directories.
     pub fn engine(&self) -> Result<Engine, Failure> {
-        Engine::open(Dirs::new(&self.root, &self.run_root)).map_err(Failure::engine)
+        let opened = Engine::open(Dirs::new(&self.root, &self.run_root));
+        let engine = opened.map_err(Failure::engine)?;
+        let named = match self.storage_driver {
+            Some(driver) => Some(driver),
+            None => driver_of_environment()?,
+        };
+        let engine = match named {
+            Some(driver) => engine.with_driver(driver),
+            None => engine,
+        };
+        let mut options = StorageOptions::default();
+        for text in &self.storage_options {
+            options.set(text).map_err(Failure::engine)?;
+        }
+        engine
+            .keep_storage_options(&options)
+            .map_err(Failure::engine)?;
+        Ok(engine)
     }
+}
+
+/// Podman's variable; empty is unset.
+fn driver_of_environment() -> Result<Option<Driver>, Failure> {
+    match std::env::var("STORAGE_DRIVER") {
+        Ok(name) if !name.is_empty() => {
+            let driver = parse_storage_driver(&name);
+            driver.map(Some).map_err(Failure::engine)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A keeper and a filler have another working directory. What cannot be made absolute fails where it is used.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl GlobalArgs {
     /// The flags as the commands want them.
     pub fn context(&self, keeper: Option<Client>, began_ns: u64) -> Context {
         Context {
-            root: self.root.clone(),
-            run_root: self.runroot.clone(),
+            root: absolute(&self.root),
+            run_root: absolute(&self.runroot),
             log_level: match self.debug {
                 true => LogLevel::Debug,
                 false => self.log_level,
             },
+            storage_driver: self.storage_driver,
+            storage_options: self.storage_opt.clone(),
             began_ns,
             keeper: RefCell::new(keeper),
         }
@@ -114,9 +166,13 @@ impl GlobalArgs {
 /// Reads `words`, the program's name first. What ends here (help, a wrong flag) has been said
 /// already, and the error is the exit status.
 ///
-/// The first attempt builds no more of the tree than the words name. Two things need all of it,
-/// and are tried again: help, which lists what every command is for, and `--rm=true`.
+/// The first attempts build no more of the tree than the words name: of what runs a thousand times a
+/// minute the one command, of others their names. Two things need all of it, and are tried again:
+/// help, which lists what every command is for, and `--rm=true`.
 pub fn parse(words: Vec<OsString>) -> Result<Box<Cli>, ExitCode> {
+    if let Some(cli) = frequent(&words).and_then(|command| read(command, &words).ok()) {
+        return Ok(cli);
+    }
     let first = match read(Cli::command(), &words) {
         Ok(cli) => return Ok(cli),
         Err(error) => error,
@@ -135,6 +191,26 @@ pub fn parse(words: Vec<OsString>) -> Result<Box<Cli>, ExitCode> {
         _ => first,
     };
     Err(report(&error))
+}
+
+/// A program that knows one of the commands that have to be quick, if `words` begin with its name
+/// behind global flags. What is wrong with the rest is for the whole program to say.
+fn frequent(words: &[OsString]) -> Option<clap::Command> {
+    let mut words = words.iter().skip(1);
+    let name = loop {
+        let word = words.next()?.to_str()?;
+        match word {
+            "--root" | "--runroot" | "--log-level" | "-l" => words.next()?,
+            flag if flag.starts_with('-') => continue,
+            name => break name,
+        };
+    };
+    let command = Command::frequent(name)?;
+    let program = clap::Command::new("gamut")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
+        .disable_help_subcommand(true);
+    Some(GlobalArgs::augment_args(program).subcommand(command))
 }
 
 /// Every command with all its flags, for what describes them.

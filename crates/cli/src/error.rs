@@ -49,6 +49,17 @@ pub enum Failure {
     Output(#[source] io::Error),
     #[error("standard input is not a terminal")]
     NotATerminal,
+    #[error("an archive is not written to a terminal")]
+    ToTerminal,
+    #[error("an archive is not read from a terminal")]
+    FromTerminal,
+    #[error("`{flag}` is missing: {what}")]
+    NeedsFlag {
+        flag: &'static str,
+        what: &'static str,
+    },
+    #[error("{0}")]
+    Sides(&'static str),
     #[error("cannot use the terminal")]
     Terminal(#[source] io::Error),
     #[error("`gamut {0}` is not built yet")]
@@ -130,6 +141,9 @@ impl Fault for Failure {
             Self::Request(error) => error.hint(),
             Self::Template(error) => error.hint(),
             Self::Engine { fault, .. } => fault.hint(),
+            Self::ToTerminal => Some("give a file with `-o`, or redirect the output".to_owned()),
+            Self::FromTerminal => Some("give a file with `-i`, or redirect the input".to_owned()),
+            Self::Sides(_) => Some("write one of them as CONTAINER:PATH".to_owned()),
             Self::NotATerminal => Some("leave out `-t`, or use `script` to make one".to_owned()),
             Self::Unsupported { flag: "--init" } => {
                 Some("use an image with an init such as tini as its entrypoint".to_owned())

@@ -1,15 +1,14 @@
 //! The image that a command needs: found here, or pulled, as the policy says.
 
-use std::io;
-
-use gamut_engine::pull::{Freshness, PullError, Pulled};
+use gamut_engine::pull::{Fetch, Freshness, PullError, Pulled};
 use gamut_engine::{Engine, EngineError, Source, registry};
 use gamut_plan::request::{self, PullPolicy, RunRequest};
 use gamut_spec::image::Platform;
 use gamut_spec::reference::Reference;
+use gamut_spec::{Fault, Kind};
 
 use crate::error::Failure;
-use crate::progress::{Progress, Style};
+use crate::progress::{Form, Shown, Style};
 
 /// The image of `request`, pulled if the policy says so; progress goes to standard error unless
 /// `quiet`.
@@ -17,27 +16,30 @@ pub fn source(engine: &mut Engine, request: &RunRequest, quiet: bool) -> Result<
     let wanted = request.platform.as_ref().map(platform);
     let missing = match request.pull {
         PullPolicy::Always => None,
-        PullPolicy::Missing | PullPolicy::Never => match here(engine, request, wanted.as_ref())? {
-            Ok(source) => return Ok(source),
-            Err(why) => Some(why),
-        },
+        PullPolicy::Missing | PullPolicy::Lazy | PullPolicy::Never => {
+            match here(engine, request, wanted.as_ref())? {
+                Ok(source) => return Ok(source),
+                Err(why) => Some(why),
+            }
+        }
     };
     if let (Some(why), PullPolicy::Never) = (&missing, request.pull) {
         return Err(not_here(why, &request.image, wanted.as_ref()));
     }
     let reference = parse(&request.image)?;
-    let style = match quiet {
-        true => Style::Quiet,
-        false => Style::of_stderr(),
-    };
-    let progress = Progress::on_stderr(style);
+    let style = Style::unless_quiet(quiet, Form::Auto);
+    let progress = Shown::of(style);
     if missing.is_some() {
         progress.say(&format!(
             "Unable to find image '{}' locally",
             reference.familiar()
         ));
     }
-    let pulled = pull(engine, &reference, wanted.as_ref(), &progress)?;
+    let how = match request.pull {
+        PullPolicy::Lazy => Fetch::Lazy,
+        _ => Fetch::Whole,
+    };
+    let pulled = pull(engine, &reference, wanted.as_ref(), how, &progress)?;
     progress.say(&digest_line(&pulled));
     progress.say(&status_line(&pulled, &reference));
     engine
@@ -50,7 +52,8 @@ pub fn pull(
     engine: &mut Engine,
     reference: &Reference,
     wanted: Option<&Platform>,
-    progress: &Progress<io::Stderr>,
+    how: Fetch,
+    progress: &Shown,
 ) -> Result<Pulled, Failure> {
     progress.say(&format!(
         "{}: Pulling from {}",
@@ -62,10 +65,16 @@ pub fn pull(
         .pull(
             reference,
             wanted.unwrap_or(&host),
-            registry::options(),
+            options()?,
+            how,
             progress,
         )
         .map_err(Failure::engine)
+}
+
+/// How this user and this host meet registries.
+pub fn options() -> Result<registry::Options, Failure> {
+    registry::options().map_err(Failure::engine)
 }
 
 /// `Digest: sha256:…`
@@ -86,6 +95,35 @@ pub fn status_line(pulled: &Pulled, reference: &Reference) -> String {
 pub fn parse(text: &str) -> Result<Reference, Failure> {
     text.parse()
         .map_err(|error| Failure::engine(EngineError::Reference(error)))
+}
+
+/// The name of an image in a registry; Skopeo's and Podman's `docker://` may precede it.
+pub fn parse_remote(text: &str) -> Result<Reference, Failure> {
+    parse(text.strip_prefix("docker://").unwrap_or(text))
+}
+
+/// A name that an image can be given.
+pub fn tag(text: &str) -> Result<Reference, Failure> {
+    let reference = parse(text)?;
+    match reference.digest() {
+        None => Ok(reference),
+        Some(_) => Err(Failure::engine(NotATag(text.to_owned()))),
+    }
+}
+
+/// Only a registry gives digests.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` has a digest and cannot be given as a name")]
+struct NotATag(String);
+
+impl Fault for NotATag {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("write it as [HOST/]NAME[:TAG]".to_owned())
+    }
 }
 
 /// `--platform` as the images' room has it.

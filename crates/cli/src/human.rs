@@ -8,6 +8,11 @@ pub fn decimal_size(bytes: u64) -> String {
     scaled(bytes, 1000.0, 3, &DECIMAL)
 }
 
+/// Four digits in powers of 1,000: `16.43MB`. For sums, as in `system df`.
+pub fn precise_size(bytes: u64) -> String {
+    scaled(bytes, 1000.0, 4, &DECIMAL)
+}
+
 /// Four digits in powers of 1,024: `1.953GiB`. For memory.
 pub fn binary_size(bytes: u64) -> String {
     scaled(bytes, 1024.0, 4, &BINARY)

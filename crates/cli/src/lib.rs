@@ -14,6 +14,7 @@ pub mod cidfile;
     reason = "help texts: `[:TAG]` is no link"
 )]
 pub mod command;
+pub mod confirm;
 pub mod convert;
 pub mod detach;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod format;
 pub mod human;
 pub mod inspect;
 pub mod listing;
+pub mod output_file;
 pub mod pattern;
 pub mod progress;
 pub mod relay;
@@ -56,16 +58,16 @@ fn keeper_ahead() -> Option<Client> {
     Some(keeper)
 }
 
-/// The command line. Called by the name of an OCI runtime, the program is one.
+/// The command line. Called by the name of an OCI runtime or of Firecracker, the program is one.
 fn words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
-    let name = words.first().map(|word| Path::new(word).file_name());
-    if name
-        .flatten()
-        .is_some_and(|name| name == command::oci::PROGRAM_NAME)
-    {
-        words.insert(1, "oci".into());
-    }
+    let name = words.first().and_then(|word| Path::new(word).file_name());
+    let command = match name.and_then(|name| name.to_str()) {
+        Some(command::oci::PROGRAM_NAME) => "oci",
+        Some(command::vmm::PROGRAM_NAME) => "vmm",
+        _ => return words,
+    };
+    words.insert(1, command.into());
     words
 }
 
@@ -83,7 +85,7 @@ pub fn main() -> ExitCode {
     let began_ns = trace::now_ns();
     let keeper = keeper_ahead();
     let words = words();
-    let is_oci = words.get(1).is_some_and(|word| word == "oci");
+    let command = words.get(1).cloned().unwrap_or_default();
     if command::oci::enters_a_container(&words) {
         let protected = gamut_sys::own_program::run_protected(std::env::args_os().collect());
         if let Err(errno) = protected {
@@ -95,8 +97,10 @@ pub fn main() -> ExitCode {
     }
     let cli = match args::parse(words) {
         Ok(cli) => *cli,
+        Err(ExitCode::SUCCESS) => return ExitCode::SUCCESS,
         // runc knows no other status of its own.
-        Err(status) if is_oci && status != ExitCode::SUCCESS => return ExitCode::FAILURE,
+        Err(_) if command == "oci" => return ExitCode::FAILURE,
+        Err(_) if command == "vmm" => return ExitCode::from(command::vmm::STATUS_ARGUMENTS),
         Err(status) => return status,
     };
     let verb = cli.command.verb();

@@ -244,7 +244,7 @@ pub fn run_terminal(
     let mut scanner = keys.filter(|_| stdin).map(DetachScanner::new);
     let mut input_open = stdin;
     let mut output_open = true;
-    resize(master);
+    resize(client, master);
     loop {
         let mut fds = vec![
             PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN),
@@ -269,7 +269,7 @@ pub fn run_terminal(
             for number in signal::drain(signals).map_err(failed)? {
                 const SIGWINCH: i32 = 28;
                 if number == SIGWINCH {
-                    resize(master);
+                    resize(client, master);
                 } else {
                     let _ = client.send_signal(number);
                 }
@@ -303,17 +303,20 @@ pub fn run_terminal(
     }
 }
 
-fn resize(master: &OwnedFd) {
+/// What is no terminal leads to one in a machine, of which the keeper knows.
+fn resize(client: &Client, master: &OwnedFd) {
     let size = terminal::window_size(std::io::stdout())
         .or_else(|| terminal::window_size(std::io::stdin()));
     if let Some(size) = size {
-        let size = rustix::termios::Winsize {
+        let here = rustix::termios::Winsize {
             ws_row: size.rows,
             ws_col: size.columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
-        let _ = rustix::termios::tcsetwinsize(master, size);
+        if rustix::termios::tcsetwinsize(master, here) == Err(Errno::NOTTY) {
+            let _ = client.send_resize(size.rows, size.columns);
+        }
     }
 }
 

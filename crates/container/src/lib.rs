@@ -8,16 +8,20 @@
 pub mod ahead;
 mod cell;
 pub mod cgroup;
+pub mod erofs;
 mod group;
+pub mod jail;
 mod launch;
 mod limits;
 pub mod oci;
 mod privilege;
 mod probe;
+mod resctrl;
 pub mod rlimits;
 pub mod seccomp;
 mod systemd;
 
 pub use cell::Container;
 pub use gamut_plan::caps;
-pub use launch::overlay::layers_view;
+pub use launch::overlay::{Marks, empty_view, layers_view};
+pub use launch::still::{still_root, user_of};

@@ -36,8 +36,9 @@ pub(crate) fn probe(host: &HostFacts) -> Vec<Missing> {
     if !has_overlay() {
         lack(
             "overlayfs".into(),
-            "use a kernel with CONFIG_OVERLAY_FS, or install its module and `modprobe overlay`",
-            Weight::Fatal,
+            "use a kernel with CONFIG_OVERLAY_FS, or install its module and `modprobe overlay`; \
+             until then each container gets a copy of its image",
+            Weight::Partial,
         );
     }
     for (name, what) in [

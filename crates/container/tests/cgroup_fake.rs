@@ -166,10 +166,12 @@ fn pids_huge_pages_and_rdma_are_written() {
                    "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
                    "rdma": {"mlx5_0": {"hcaHandles": 3, "hcaObjects": 10000}}}"#;
     assert_eq!(fake.apply(json).expect("apply"), []);
-    assert_eq!(fake.get("pids.max"), "max");
+    assert_eq!(fake.get("pids.max"), "1", "the first process alone");
     assert_eq!(fake.get("hugetlb.2MB.max"), "4194304");
     assert_eq!(fake.get("hugetlb.2MB.rsvd.max"), "4194304");
     assert_eq!(fake.get("rdma.max"), "mlx5_0 hca_handle=3 hca_object=10000");
+    fake.apply(r#"{"pids": {"limit": -1}}"#).expect("apply");
+    assert_eq!(fake.get("pids.max"), "max");
     for (size, missing) in [("1GB", true), ("2M", false), ("../2MB", false)] {
         let json = format!(r#"{{"hugepageLimits": [{{"pageSize": "{size}", "limit": 1}}]}}"#);
         match fake.apply(&json) {

@@ -4,6 +4,11 @@ use gamut_container::Container;
 use gamut_plan::cell::{Cell, CellFds, Connect, StartError};
 use gamut_plan::host::{HostFacts, Missing, Weight};
 use gamut_plan::{LaunchPlan, Level};
+use gamut_vmm::cell::Microvm;
+
+use crate::machine::Processes;
+
+type Machine = Microvm<Processes>;
 
 /// Starts a plan at its level.
 ///
@@ -16,6 +21,7 @@ pub fn start(
 ) -> Result<Box<dyn Cell>, StartError> {
     match plan.level {
         Level::Container => Ok(Box::new(Container::start(plan, fds, connect)?)),
+        Level::Microvm => Ok(Box::new(Machine::start(plan, fds, connect)?)),
         level => Err(StartError::Request {
             message: format!("the isolation level `{level}` is not built yet"),
             hint: Some("use `--isolation container`".into()),
@@ -28,6 +34,7 @@ pub fn start(
 pub fn probe(level: Level, host: &HostFacts) -> Vec<Missing> {
     match level {
         Level::Container => Container::probe(host),
+        Level::Microvm => Machine::probe(host),
         level => vec![Missing {
             what: format!("the `{level}` level, which this version of gamut has not got yet"),
             remedy: "use `--isolation container`".into(),

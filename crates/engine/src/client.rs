@@ -193,12 +193,15 @@ impl Client {
         if self.packet.is_empty() {
             self.packet = vec![0; MAX_PACKET_BYTES];
         }
-        let (length, descriptors) =
+        let (length, descriptors) = loop {
             match gamut_sys::socket::receive(self.socket.as_fd(), &mut self.packet) {
-                Ok((0, _)) | Err(Errno::CONNRESET) => return Ok((Event::End, Vec::new())),
-                Ok(received) => received,
+                Ok((0, _)) => return Ok((Event::End, Vec::new())),
+                Ok(received) => break received,
+                // It ended with words of ours unread; that is told once, before its own last words.
+                Err(Errno::CONNRESET) => {}
                 Err(errno) => return Err(ClientError::Socket(errno)),
-            };
+            }
+        };
         let packet = self.packet.get(..length).unwrap_or_default();
         let event = match packet.split_first() {
             Some((&stream::STDOUT, bytes)) => Event::Stdout(bytes.to_vec()),
@@ -270,8 +273,9 @@ impl Client {
         self.send(&Request::ClearAway, &[])
     }
 
-    /// Has the container's plan carried out, and hands over its lock. `before` is what its status was
-    /// before the start was recorded.
+    /// Has the container's plan carried out, and hands over its lock, with what else the keeper has to
+    /// hold as long as it lives, if anything. `before` is what its status was before the start was
+    /// recorded.
     ///
     /// # Errors
     /// [`ClientError::Start`] with what failed.
@@ -280,9 +284,10 @@ impl Client {
         dirs: &Dirs,
         id: &str,
         client: Starter,
-        lock: OwnedFd,
+        (lock, guard): (OwnedFd, Option<BorrowedFd<'_>>),
         before: Status,
     ) -> Result<Started, ClientError> {
+        let held: Vec<_> = std::iter::once(lock.as_fd()).chain(guard).collect();
         let (root, run_root) = (dirs.root.clone(), dirs.run_root.clone());
         self.send(
             &Request::Launch {
@@ -292,7 +297,7 @@ impl Client {
                 client,
                 before: Box::new(before),
             },
-            &[lock.as_fd()],
+            &held,
         )?;
         // Its life is the keeper's now, not this process's.
         drop(lock);
@@ -457,5 +462,21 @@ fn refusal(reply: Reply) -> ClientError {
         Reply::Failed(error) => ClientError::Cell(error),
         Reply::Refused { reason } => ClientError::Refused(reason),
         other => ClientError::Answer(format!("{other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_keeper_that_read_no_more_arrive() {
+        let (ours, theirs) = gamut_sys::socket::pair().unwrap();
+        let mut client = Client::new(ours);
+        client.send_signal(1).unwrap();
+        gamut_sys::socket::send(theirs.as_fd(), &[&[stream::STDOUT], b"bye"], &[]).unwrap();
+        drop(theirs);
+        assert!(matches!(client.event(), Ok(Event::Stdout(bytes)) if bytes == b"bye"));
+        assert!(matches!(client.event(), Ok(Event::End)));
     }
 }

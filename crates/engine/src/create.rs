@@ -17,13 +17,14 @@ use gamut_spec::digest::Digest;
 use gamut_spec::image::ImageConfig;
 use gamut_store::db;
 use gamut_store::layer::LayerRecord;
-use gamut_store::snapshot::{self, Fresh, OverlayMount};
+use gamut_store::snapshot::{Driver, Fresh};
 
 use crate::client::Client;
 use crate::device::{self, stat};
 use crate::dirs::Container;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::image_mounts::MergedMount;
 use crate::network::{self, Addresses, LeaseOf};
 use crate::{names, record};
 
@@ -50,9 +51,18 @@ pub struct CreateOptions<'a> {
 #[derive(Debug, Clone)]
 pub struct Source {
     pub id: Digest,
-    pub layers: Vec<LayerRecord>,
+    pub(crate) shown: Shown,
     /// Read when it is needed: the root is not drawn from it.
     pub(crate) config: OnceCell<ImageConfig>,
+}
+
+/// What shows an image.
+#[derive(Debug, Clone)]
+pub(crate) enum Shown {
+    /// One mount, which is there already: of the layers nothing need be known.
+    Mount(MergedMount),
+    /// The bottom one first.
+    Layers(Vec<LayerRecord>),
 }
 
 impl Engine {
@@ -69,16 +79,42 @@ impl Engine {
         network::check(&request.network)?;
         let level = level(self, request)?;
         let id = names::container_id();
-        let drawn = self.store.snapshots().draw(&id, &source.layers);
-        let (root, attributes) = drawn.map_err(gamut_store::StoreError::from)?;
-        let fresh = snapshot::make(&self.dirs.container(&id).directory, attributes)
-            .map_err(gamut_store::StoreError::from)?;
+        let driver = self.driver()?;
+        let (drawing, layers) = match &source.shown {
+            Shown::Mount(MergedMount { at, root }) => {
+                (self.store.draw_over(&id, at.clone(), *root), &[][..])
+            }
+            Shown::Layers(layers) => {
+                if driver == Driver::Copy {
+                    // Nothing is mounted, which would look.
+                    self.store.check_sealed_files(layers)?;
+                }
+                let snapshots = self.store.snapshots(driver);
+                (snapshots.draw(&id, layers), &layers[..])
+            }
+        };
+        let drawing = drawing.map_err(gamut_store::StoreError::from)?;
+        let drawing = match level {
+            Level::Container | Level::Sandbox => drawing,
+            Level::Microvm | Level::Vm => drawing.apart(),
+        };
+        let lower = self.directories(&drawing.mount.lower, layers)?;
+        let fresh = drawing.make().map_err(gamut_store::StoreError::from)?;
         let making = Making {
             request,
             source,
             options,
             level,
             id: &id,
+        };
+        let root = RootPlan {
+            lower,
+            upper: drawing.mount.upper,
+            work: drawing.mount.work,
+            durability: match request.after_exit {
+                AfterExit::Remove => Durability::Volatile,
+                AfterExit::Keep => Durability::Durable,
+            },
         };
         let made = self.make(&making, root, fresh);
         if made.is_err() {
@@ -92,18 +128,9 @@ impl Engine {
     fn make(
         &mut self,
         making: &Making<'_>,
-        root: OverlayMount,
+        root: RootPlan,
         fresh: Fresh,
     ) -> Result<Created, EngineError> {
-        let root = RootPlan {
-            lower: root.lower,
-            upper: root.upper,
-            work: root.work,
-            durability: match making.request.after_exit {
-                AfterExit::Remove => Durability::Volatile,
-                AfterExit::Keep => Durability::Durable,
-            },
-        };
         let is_simple =
             making.level == Level::Container && making.request.namespaces.user.is_none();
         if let Some(keeper) = making.options.keeper.filter(|_| is_simple) {
@@ -194,7 +221,7 @@ impl Engine {
         } = *making;
         let (network_plan, addresses) = self.network_of(request, config, id)?;
         let dirs = self.dirs.container(id);
-        let volumes = self.volumes(making, config)?;
+        let volumes = self.volumes(making, config, &root)?;
         let other = self.network_owner(&network_plan)?;
         let hostname = hostname(self, request, id, other.as_ref());
         let (hosts, hostname_file, resolv_conf) = match other {
@@ -233,6 +260,7 @@ impl Engine {
             terminal_size: options.terminal_size,
             log_path: dirs.log(),
             trace: options.trace,
+            machine: self.machine(id, level, request, making.source)?,
         })?;
         record::write_plan(&dirs, &drawn.plan, |document| {
             if let Some(keeper) = options.keeper {
@@ -345,10 +373,12 @@ fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
             reason: format!("`--min-isolation {floor}` asks for more"),
         });
     }
+    draw::check(wanted, request)?;
     // Looking takes a quarter of a millisecond: for the level that is nearly always there, only a
     // start that failed looks ([`Engine::start`]).
     let lack = match wanted {
         Level::Container => None,
+        Level::Microvm if crate::machine::are_likely() => None,
         _ => crate::cells::lack(wanted, engine.host()),
     };
     match lack {
@@ -387,25 +417,26 @@ pub(crate) struct Volumes {
 }
 
 impl Engine {
-    fn volumes(&self, making: &Making<'_>, config: &ImageConfig) -> Result<Volumes, EngineError> {
-        let Making {
-            request,
-            source,
-            id,
-            ..
-        } = *making;
+    fn volumes(
+        &self,
+        making: &Making<'_>,
+        config: &ImageConfig,
+        root: &RootPlan,
+    ) -> Result<Volumes, EngineError> {
+        let Making { request, id, .. } = *making;
+        // What shows the image: below every overlay lies a directory of the store's own, and a root that
+        // is no overlay is a copy that nobody has changed yet.
+        let image = match root.lower.split_last() {
+            Some((_base, image)) => image,
+            None => std::slice::from_ref(&root.upper),
+        };
         let mut volumes = Volumes::default();
         let dirs = self.dirs.container(id);
-        let layers: Vec<PathBuf> = source
-            .layers
-            .iter()
-            .map(|l| self.store.layers().tree(l))
-            .collect();
         let mut anonymous = 0;
         let mut next = |target: &Path| -> Result<PathBuf, EngineError> {
             anonymous += 1;
             let path = dirs.anonymous_volumes().join(format!("{anonymous}/_data"));
-            crate::volume::make(&path, &layers, target)?;
+            crate::volume::make(&path, image, target)?;
             Ok(path)
         };
         for mount in &request.storage.mounts {
@@ -428,7 +459,7 @@ impl Engine {
                 } => {
                     let path = self.dirs.volumes().join(name).join("_data");
                     if !path.exists() {
-                        let from: &[PathBuf] = if *copy_image_content { &layers } else { &[] };
+                        let from: &[PathBuf] = if *copy_image_content { image } else { &[] };
                         crate::volume::make(&path, from, &mount.target)?;
                     }
                     Some(path)

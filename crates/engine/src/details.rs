@@ -9,7 +9,8 @@ use gamut_plan::request::RunRequest;
 use gamut_spec::image::ImageConfig;
 use gamut_store::StoreError;
 use gamut_store::db::Image;
-use gamut_store::snapshot::Snapshotter;
+use gamut_store::layer::Form;
+use gamut_store::snapshot::Driver;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -24,6 +25,8 @@ pub struct Details {
     pub plan: Option<LaunchPlan>,
     pub image: Option<Image>,
     pub config: Option<ImageConfig>,
+    /// What its root is made by.
+    pub driver: Option<Driver>,
 }
 
 impl Engine {
@@ -34,11 +37,28 @@ impl Engine {
             .image_id
             .as_ref()
             .and_then(|id| self.store.db().image(id).ok().flatten());
+        let plan = record::read_plan(&self.dirs.container(&view.row.id)).ok();
+        let driver = match (&plan, &image) {
+            (Some(plan), _) if plan.root.lower.is_empty() => Some(Driver::Copy),
+            (Some(_), Some(image)) => Some(self.driver_of(image)),
+            _ => None,
+        };
         Details {
+            driver,
             request: serde_json::from_str(&view.row.request).ok(),
-            plan: record::read_plan(&self.dirs.container(&view.row.id)).ok(),
+            plan,
             config: image.as_ref().and_then(|i| self.image_config(i).ok()),
             image,
+        }
+    }
+
+    /// The driver that keeps an image's layers: if they are of several forms, the top one's.
+    #[must_use]
+    pub fn driver_of(&self, image: &Image) -> Driver {
+        let layers = self.store.image_layers(image).unwrap_or_default();
+        match layers.last().map(|layer| layer.form) {
+            Some(Form::Erofs | Form::Lazy) => Driver::Erofs,
+            Some(Form::Directory) | None => Driver::Overlay,
         }
     }
 
@@ -47,7 +67,7 @@ impl Engine {
     /// # Errors
     /// When its root cannot be measured.
     pub fn changes_bytes(&self, id: &str) -> Result<u64, EngineError> {
-        let usage = self.store.snapshots().usage(id).map_err(StoreError::from)?;
+        let usage = self.store.roots().usage(id).map_err(StoreError::from)?;
         Ok(usage.allotted_bytes)
     }
 }

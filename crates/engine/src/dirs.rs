@@ -28,10 +28,28 @@ impl Dirs {
         }
     }
 
-    /// Compiled filters.
+    /// Compiled filters, and guests' initramfs.
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Where EROFS images of layers are mounted.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.run_root.join("images")
+    }
+
+    /// Where the filler is spoken to.
+    #[must_use]
+    pub fn filler(&self) -> PathBuf {
+        self.run_root.join("filler")
+    }
+
+    /// Guest kernels that were built or imported.
+    #[must_use]
+    pub fn kernels(&self) -> PathBuf {
+        self.root.join("kernels")
     }
 
     #[must_use]

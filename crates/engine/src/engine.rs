@@ -1,12 +1,16 @@
 //! [`Engine`]: one open store, and the directories of what runs.
 
 use std::cell::OnceCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use gamut_plan::HostFacts;
 use gamut_store::Store;
+use gamut_store::snapshot::Driver;
 
 use crate::dirs::Dirs;
 use crate::error::EngineError;
+use crate::storage::Storage;
 
 /// The library that every front end is a client of. Opening it is cheap; it holds no lock, so
 /// any number of processes may each have one.
@@ -15,6 +19,13 @@ pub struct Engine {
     pub(crate) dirs: Dirs,
     pub(crate) store: Store,
     host: OnceCell<HostFacts>,
+    /// The storage driver that was asked for.
+    pub(crate) driver: Option<Driver>,
+    pub(crate) storage: OnceCell<Storage>,
+    /// The policy that images are held against, if it is not this host's.
+    pub(crate) policy: Option<PathBuf>,
+    /// What has readers of layers that are not whole wait, once any is used ([`crate::filler`]).
+    guard: OnceCell<OwnedFd>,
 }
 
 impl Engine {
@@ -28,7 +39,16 @@ impl Engine {
             dirs,
             store,
             host: OnceCell::new(),
+            driver: None,
+            storage: OnceCell::new(),
+            policy: None,
+            guard: OnceCell::new(),
         })
+    }
+
+    /// Holds images against another policy than this host's.
+    pub fn set_policy(&mut self, path: Option<PathBuf>) {
+        self.policy = path;
     }
 
     #[must_use]
@@ -39,6 +59,23 @@ impl Engine {
     #[must_use]
     pub fn host(&self) -> &HostFacts {
         self.host.get_or_init(crate::host::facts)
+    }
+
+    /// Has layers that are not whole watched and filled from now on, for as long as this engine is
+    /// there, and as whoever it starts is.
+    ///
+    /// # Errors
+    /// [`EngineError::Filler`].
+    pub(crate) fn guard_layers(&self) -> Result<(), EngineError> {
+        let group = crate::filler::client::serve(&self.dirs)?;
+        // A group that is held is never replaced by another.
+        let _ = self.guard.set(group);
+        Ok(())
+    }
+
+    /// To be held by whatever this engine starts.
+    pub(crate) fn guard(&self) -> Option<BorrowedFd<'_>> {
+        self.guard.get().map(AsFd::as_fd)
     }
 
     /// What keeps this engine's bridges, rules and cgroups apart from those of another root.

@@ -1,17 +1,32 @@
 //! What the engine's operations fail with.
 
+use std::path::PathBuf;
+
 use gamut_plan::draw::DrawError;
-use gamut_registry::RegistryError;
 use gamut_registry::auth::AuthError;
+use gamut_registry::{DownloadError, RegistryError};
+use gamut_spec::image::change::ChangeError;
 use gamut_spec::{Fault, Kind};
 use gamut_store::StoreError;
 use gamut_store::db::DbError;
+use gamut_store::lazy::LazyError;
+use gamut_store::reproduce::ReproduceError;
+use gamut_store::tar::TarError;
+use gamut_trust::TrustError;
 use thiserror::Error;
 
 use crate::client::ClientError;
+use crate::cp::CopyError;
+use crate::kernel::KernelError;
+use crate::lazy_index::IndexError;
+use crate::lists::ListError;
+use crate::load::LoadError;
 use crate::logs::LogError;
 use crate::pull::PullError;
+use crate::push::PushError;
 use crate::record::RecordError;
+use crate::registries::RegistriesError;
+use crate::save::SaveError;
 
 #[derive(Debug, Error)]
 pub enum EngineError {
@@ -26,7 +41,19 @@ pub enum EngineError {
     #[error(transparent)]
     Pull(Box<PullError>),
     #[error(transparent)]
+    Push(Box<PushError>),
+    #[error(transparent)]
+    Index(Box<IndexError>),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    #[error(transparent)]
+    Trust(Box<TrustError>),
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error(transparent)]
@@ -60,12 +87,60 @@ pub enum EngineError {
     NotDevice { path: String, what: &'static str },
     #[error("isolation `{wanted}` cannot be had here: {reason}")]
     Level { wanted: String, reason: String },
+    #[error("the storage driver `{driver}` cannot be had here: {reason}")]
+    StorageDriver {
+        driver: &'static str,
+        /// The best that can be had.
+        best: &'static str,
+        reason: String,
+    },
+    #[error("layers cannot be compressed with `{compression}` here: {reason}")]
+    Compression { compression: String, reason: String },
+    #[error("the storage option `{option}` cannot be had here: {reason}")]
+    StorageOption {
+        option: &'static str,
+        reason: String,
+    },
+    #[error("cannot mount the image {}: {errno}", file.display())]
+    ImageMount {
+        file: PathBuf,
+        errno: rustix::io::Errno,
+    },
+    #[error("the process that fills layers: {0}")]
+    Filler(String),
+    #[error("reads of a layer that is not whole cannot be held up here: {0}")]
+    NoWatch(rustix::io::Errno),
+    #[error(transparent)]
+    Lazy(Box<LazyError>),
     #[error("`{flag}` is not supported yet")]
     NotYet { flag: &'static str },
     #[error("there is no network `{0}`")]
     NoNetwork(String),
     #[error("the default network has no names, and so no aliases")]
     Alias,
+    #[error(transparent)]
+    Kernel(Box<KernelError>),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Load(Box<LoadError>),
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    #[error(transparent)]
+    Reproduce(#[from] ReproduceError),
+    #[error("{0}")]
+    Change(#[from] ChangeError),
+    #[error("the image {image} has lost its layer {layer}")]
+    LayerLost { image: String, layer: String },
+    #[error("the image {image} did not come with an attestation like `{kind}`")]
+    NoAttestation {
+        image: String,
+        kind: String,
+        /// What those that it came with state.
+        there: Vec<String>,
+    },
     #[error("{0}")]
     Subnet(#[from] gamut_net::subnet::SubnetError),
 }
@@ -78,12 +153,26 @@ impl EngineError {
             EngineError::Client(e) => e,
             EngineError::Draw(e) => e,
             EngineError::Pull(e) => e.as_ref(),
+            EngineError::Push(e) => e.as_ref(),
+            EngineError::Index(e) => e.as_ref(),
+            EngineError::List(e) => e,
+            EngineError::Registries(e) => e,
             EngineError::Registry(e) => e,
+            EngineError::Download(e) => e,
+            EngineError::Trust(e) => e.as_ref(),
             EngineError::Auth(e) => e,
             EngineError::Log(e) => e,
             EngineError::Network(e) => e,
             EngineError::Reference(e) => e,
             EngineError::Image(e) => e,
+            EngineError::Kernel(e) => e.as_ref(),
+            EngineError::Copy(e) => e,
+            EngineError::Load(e) => e.as_ref(),
+            EngineError::Save(e) => e,
+            EngineError::Tar(e) => e,
+            EngineError::Reproduce(e) => e,
+            EngineError::Change(e) => e,
+            EngineError::Lazy(e) => e.as_ref(),
             EngineError::Subnet(e) => e,
             _ => return None,
         })
@@ -96,6 +185,42 @@ impl From<PullError> for EngineError {
     }
 }
 
+impl From<KernelError> for EngineError {
+    fn from(error: KernelError) -> Self {
+        EngineError::Kernel(Box::new(error))
+    }
+}
+
+impl From<PushError> for EngineError {
+    fn from(error: PushError) -> Self {
+        EngineError::Push(Box::new(error))
+    }
+}
+
+impl From<IndexError> for EngineError {
+    fn from(error: IndexError) -> Self {
+        EngineError::Index(Box::new(error))
+    }
+}
+
+impl From<TrustError> for EngineError {
+    fn from(error: TrustError) -> Self {
+        EngineError::Trust(Box::new(error))
+    }
+}
+
+impl From<LoadError> for EngineError {
+    fn from(error: LoadError) -> Self {
+        EngineError::Load(Box::new(error))
+    }
+}
+
+impl From<LazyError> for EngineError {
+    fn from(error: LazyError) -> Self {
+        EngineError::Lazy(Box::new(error))
+    }
+}
+
 impl From<DbError> for EngineError {
     fn from(error: DbError) -> Self {
         EngineError::Store(error.into())
@@ -105,14 +230,21 @@ impl From<DbError> for EngineError {
 impl Fault for EngineError {
     fn kind(&self) -> Kind {
         match self {
-            EngineError::NoImage(_) | EngineError::NoContainer(_) | EngineError::NoNetwork(_) => {
-                Kind::NotFound
-            }
+            EngineError::NoImage(_)
+            | EngineError::NoContainer(_)
+            | EngineError::NoNetwork(_)
+            | EngineError::NoAttestation { .. } => Kind::NotFound,
             EngineError::Running { .. }
             | EngineError::NotRunning { .. }
             | EngineError::RunsAlready { .. }
             | EngineError::Busy { .. } => Kind::Conflict,
-            EngineError::Level { .. } => Kind::HostLacks,
+            EngineError::Level { .. }
+            | EngineError::StorageDriver { .. }
+            | EngineError::Compression { .. }
+            | EngineError::StorageOption { .. }
+            | EngineError::ImageMount { .. }
+            | EngineError::NoWatch(_) => Kind::HostLacks,
+            EngineError::LayerLost { .. } | EngineError::Filler(_) => Kind::Unavailable,
             _ => self.fault().map_or(Kind::Invalid, Fault::kind),
         }
     }
@@ -126,8 +258,45 @@ impl Fault for EngineError {
             ),
             EngineError::NotRunning { name } => Some(format!("start it with `gamut start {name}`")),
             EngineError::Running { .. } => Some("stop it first, or use `-f`".into()),
+            EngineError::LayerLost { .. } => {
+                Some("remove the image with `-f` and pull or load it again".into())
+            }
+            EngineError::NoAttestation { there, .. } if !there.is_empty() => {
+                Some(format!("it came with {}", there.join(", ")))
+            }
+            EngineError::NoAttestation { .. } => Some(
+                "`gamut image referrers` lists what the registry has; a pull keeps what is small".into(),
+            ),
             EngineError::Alias => Some("leave `--network-alias` out".into()),
             EngineError::Level { .. } => Some("`gamut doctor` says what each level needs".into()),
+            EngineError::StorageDriver { best, .. } => Some(format!(
+                "use `--storage-driver {best}`; `gamut doctor` says what each needs"
+            )),
+            EngineError::Compression { .. } => Some(
+                "use `--storage-opt erofs.compression=none`; `gamut doctor` says what each needs"
+                    .into(),
+            ),
+            EngineError::StorageOption { .. } => Some(
+                "`erofs.verity=auto` does without it where it must; `fs` needs the driver erofs and a \
+                 file system with fs-verity, such as ext4 made with `-O verity`, `dm` the device mapper"
+                    .into(),
+            ),
+            EngineError::ImageMount {
+                errno: rustix::io::Errno::OPNOTSUPP,
+                ..
+            } => Some(
+                "its layers may be compressed as this kernel cannot read them: remove the image, and pull \
+                 it again with `--storage-opt erofs.compression=none`"
+                    .into(),
+            ),
+            EngineError::ImageMount {
+                errno: rustix::io::Errno::NOENT,
+                ..
+            } => Some("a layer is missing: remove the image and pull it again".into()),
+            EngineError::ImageMount { .. } => Some(
+                "remove the image and pull it again; if that does not help, with `--storage-driver overlay`"
+                    .into(),
+            ),
             EngineError::HostPath { source, .. }
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {

@@ -8,10 +8,11 @@ use gamut_spec::reference::Reference;
 use gamut_store::StoreError;
 use gamut_store::db::Image;
 use gamut_store::gc::ImageTarget;
+use gamut_store::layer::LayerRecord;
 
 pub use gamut_store::gc::{Force, Removed};
 
-use crate::create::Source;
+use crate::create::{Shown, Source};
 use crate::engine::Engine;
 use crate::error::EngineError;
 
@@ -57,11 +58,24 @@ impl Engine {
     /// [`EngineError::NoImage`], or what is damaged.
     pub fn source(&self, named: &str) -> Result<Source, EngineError> {
         let image = self.find_image(named)?;
+        let shown = match self.merged_mount(&image)? {
+            Some(mount) => Shown::Mount(mount),
+            None => Shown::Layers(self.store.image_layers(&image)?),
+        };
         Ok(Source {
-            layers: self.store.image_layers(&image)?,
+            shown,
             id: image.id,
             config: OnceCell::new(),
         })
+    }
+
+    /// The layers of an image, the bottom one first.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub(crate) fn layer_records(&self, named: &str) -> Result<Vec<LayerRecord>, EngineError> {
+        let image = self.find_image(named)?;
+        Ok(self.store.image_layers(&image)?)
     }
 
     /// The configuration of what a container is made from.
@@ -122,6 +136,20 @@ impl Engine {
         })
     }
 
+    /// Bytes of an image's files that are here: all of them, but for layers that are not whole
+    /// ([`crate::filler`]).
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub fn present_bytes(&self, image: &Image) -> Result<u64, EngineError> {
+        let layers = self.store.image_layers(image)?;
+        let present = |layer: &LayerRecord| -> Result<u64, EngineError> {
+            let pending = self.store.layers().present_bytes(layer)?;
+            Ok(pending.unwrap_or(layer.size_bytes))
+        };
+        layers.iter().map(present).sum()
+    }
+
     /// Gives an image another name.
     ///
     /// # Errors
@@ -133,6 +161,28 @@ impl Engine {
             .store
             .db_mut()
             .write(|transaction| transaction.tag(&name, &image.id))?)
+    }
+
+    /// Takes names away and leaves the image: these, or, without any, all that it has.
+    ///
+    /// # Errors
+    /// [`EngineError::NoImage`], also for a name that is another's.
+    pub fn untag(&mut self, named: &str, names: &[Reference]) -> Result<(), EngineError> {
+        let image = self.find_image(named)?;
+        let (tags, digests) = self.store.db().names(&image.id)?;
+        let wanted: Vec<String> = names.iter().map(canonical).collect();
+        let has = |name: &&String| !tags.contains(name) && !digests.contains(name);
+        if let Some(other) = wanted.iter().find(has) {
+            return Err(EngineError::NoImage(other.clone()));
+        }
+        let gone = match wanted.is_empty() {
+            true => [tags, digests].concat(),
+            false => wanted,
+        };
+        Ok(self.store.db_mut().write(|transaction| {
+            gone.iter()
+                .try_for_each(|name| transaction.untag(name).map(drop))
+        })?)
     }
 
     /// Takes a name away, and the image with its last one.
@@ -150,7 +200,10 @@ impl Engine {
             Some(name) => ImageTarget::Reference(name),
             None => ImageTarget::Id(&image.id),
         };
-        Ok(self.store.remove_image(target, force)?)
+        let removed = self.store.remove_image(target, force)?;
+        self.release_images()?;
+        crate::filler::client::look(&self.dirs);
+        Ok(removed)
     }
 }
 

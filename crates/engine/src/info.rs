@@ -2,6 +2,7 @@
 
 use gamut_container::cgroup::{Hierarchies, Mode};
 use gamut_plan::{Level, Phase};
+use gamut_store::snapshot::Driver;
 use serde::Serialize;
 
 use crate::cells;
@@ -17,6 +18,8 @@ pub struct Info {
     pub containers_stopped: usize,
     pub images: usize,
     pub driver: &'static str,
+    /// Names and values about the driver: Docker's form.
+    pub driver_status: Vec<(&'static str, String)>,
     pub docker_root_dir: String,
     pub run_root: String,
     pub logging_driver: &'static str,
@@ -78,7 +81,8 @@ impl Engine {
             containers_paused: paused,
             containers_stopped: views.len() - running - paused,
             images: self.store.db().images()?.len(),
-            driver: "overlay",
+            driver: self.driver()?.name(),
+            driver_status: self.driver_status()?,
             docker_root_dir: self.dirs.root.display().to_string(),
             run_root: self.dirs.run_root.display().to_string(),
             logging_driver: "json-file",
@@ -105,6 +109,64 @@ impl Engine {
                 .collect(),
             security_options: security_options(cgroup_mode),
         })
+    }
+}
+
+impl Engine {
+    /// What the driver works with, and what keeps better ones away.
+    fn driver_status(&self) -> Result<Vec<(&'static str, String)>, EngineError> {
+        let storage = self.storage()?;
+        let extras = self.image_extras()?;
+        let mut status = Vec::new();
+        let directory = rustix::fs::statfs(&self.dirs.root);
+        if let Ok(found) = directory {
+            status.push(("Backing Filesystem", filesystem_name(found.f_type)));
+        }
+        if self.driver()? == Driver::Erofs {
+            let compression = self.compression().map(|found| found.to_string());
+            let text = compression.unwrap_or_else(|error| error.to_string());
+            status.push(("Compression", text));
+        }
+        if storage.no_erofs.is_none() {
+            let from = match storage.loop_devices {
+                true => "loop devices",
+                false => "files",
+            };
+            status.push(("EROFS Images", format!("mounted from {from}")));
+            let kinds = [("fs", &extras.no_fs_verity), ("dm", &extras.no_dm_verity)];
+            for (kind, lack) in kinds {
+                let found = lack.as_deref().unwrap_or("can be had");
+                status.push(("Verity", format!("{kind}: {found}")));
+            }
+        }
+        for driver in Driver::ALL {
+            if let Some(lack) = storage.lack(driver) {
+                status.push(("Not Available", format!("{}: {lack}", driver.name())));
+            }
+        }
+        if storage.no_erofs.is_none() {
+            for (algorithm, lack) in &extras.no_compression {
+                status.push((
+                    "Not Available",
+                    format!("compression with {algorithm}: {lack}"),
+                ));
+            }
+        }
+        Ok(status)
+    }
+}
+
+/// Docker's words for what lies below a store; the number of any other. linux/magic.h.
+fn filesystem_name(magic: rustix::fs::FsWord) -> String {
+    match magic {
+        0xef53 => "extfs".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x9123_683e => "btrfs".to_owned(),
+        0xf2f5_2010 => "f2fs".to_owned(),
+        0x0102_1994 => "tmpfs".to_owned(),
+        0x794c_7630 => "overlayfs".to_owned(),
+        0x2fc1_2fc1 => "zfs".to_owned(),
+        other => format!("0x{other:x}"),
     }
 }
 

@@ -103,10 +103,21 @@ impl Engine {
                 .iter()
                 .map(|path| format!("removed {}", path.display())),
         );
+        let released = self.release_images()?;
+        done.extend(
+            released
+                .iter()
+                .map(|path| format!("unmounted {}", path.display())),
+        );
         self.remove_stale_cgroups(&mut done)?;
         self.remove_stale_rules(&mut done)?;
         self.remove_stale_run_directories(&mut done)?;
-        self.remove_stale_volumes(&mut done)?;
+        let volumes = self.remove_stale_volumes()?;
+        done.extend(
+            volumes
+                .iter()
+                .map(|name| format!("removed {}", self.dirs.volumes().join(name).display())),
+        );
         Ok(done)
     }
 
@@ -169,11 +180,12 @@ impl Engine {
     }
 
     /// Anonymous volumes whose container is gone. A container has its row before its volumes, so
-    /// one that is seen without a row afterwards is nobody's.
-    fn remove_stale_volumes(&self, done: &mut Vec<String>) -> Result<(), EngineError> {
+    /// one that is seen without a row afterwards is nobody's. Returns their names.
+    pub(crate) fn remove_stale_volumes(&self) -> Result<Vec<String>, EngineError> {
         let Ok(entries) = std::fs::read_dir(self.dirs.volumes()) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut removed = Vec::new();
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
@@ -182,9 +194,9 @@ impl Engine {
                 continue;
             };
             if self.is_nobodys(id)? && std::fs::remove_dir_all(entry.path()).is_ok() {
-                done.push(format!("removed {}", entry.path().display()));
+                removed.push(name);
             }
         }
-        Ok(())
+        Ok(removed)
     }
 }

@@ -14,15 +14,22 @@ use crate::start::Force;
 
 /// What an engine makes below its root. Nothing else there is touched: a root that was named by
 /// mistake loses nothing.
-const DIRECTORIES: [&str; 6] = [
+const DIRECTORIES: [&str; 8] = [
     "containers",
     "layers",
+    "merged",
     "blobs",
     "ingest",
     "volumes",
     "cache",
+    "kernels",
 ];
-const FILES: [&str; 3] = ["state.db-wal", "state.db-shm", "state.db"];
+const FILES: [&str; 4] = [
+    crate::storage_options::FILE,
+    "state.db-wal",
+    "state.db-shm",
+    "state.db",
+];
 
 impl Engine {
     /// Removes every container, image and volume, the default network and the control groups,
@@ -44,10 +51,14 @@ impl Engine {
         let images = self.store.db().images()?.len();
         let instance = self.instance();
         let dirs = self.dirs.clone();
+        crate::filler::client::end(&dirs);
         // Its database is about to go.
         drop(self);
         remove_network(&instance, &mut done)?;
         remove_groups(&instance, &mut done);
+        crate::image_mounts::release_all(&dirs);
+        crate::storage::forget(&dirs);
+        let _ = std::fs::remove_dir_all(dirs.filler());
         for directory in DIRECTORIES {
             remove(&dirs.root.join(directory), &mut done)?;
         }

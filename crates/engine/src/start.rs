@@ -44,6 +44,7 @@ impl Engine {
     /// # Errors
     /// When the database cannot be read.
     pub fn containers(&mut self) -> Result<Vec<View>, EngineError> {
+        crate::filler::client::revive(&self.dirs);
         let mut views = Vec::new();
         for row in self.store.db().containers()? {
             let status = self.settle(&row)?;
@@ -83,7 +84,7 @@ impl Engine {
     ) -> Result<Started, ClientError> {
         let dirs = self.dirs.container(id);
         let (lock, before) = record_start(&dirs)?;
-        let launched = keeper.launch(&self.dirs, id, client, lock, before);
+        let launched = keeper.launch(&self.dirs, id, client, (lock, self.guard()), before);
         launched.map_err(|error| match error {
             ClientError::Start(StartError::Step { step, reason, hint }) => {
                 let plan = record::read_plan(&dirs).ok();

@@ -1,12 +1,12 @@
 //! A container's place on a network: its interface, its addresses, its published ports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
 use crate::error::NetworkError;
-use crate::link::{Counters, Inside, Interior, Veth};
+use crate::link::{Counters, Inside, Interior, Tap, Veth};
 use crate::network::{Ensured, Network};
 use crate::nft::{Redirect, Table};
 use crate::publish::{Binding, Protocol};
@@ -84,6 +84,20 @@ pub fn attach_inside(
     Ok(Attached {
         ipv6: endpoint.ipv6.filter(|_| has_ipv6),
     })
+}
+
+/// Puts a TAP device on the network, for a machine that sets the endpoint's addresses itself, and gives
+/// its other end. To be called on the host.
+pub fn attach_machine(
+    ensured: &mut Ensured<'_>,
+    endpoint: &Endpoint,
+) -> Result<OwnedFd, NetworkError> {
+    let tap = Tap {
+        name: &endpoint.host_interface,
+        bridge_index: ensured.bridge_index,
+        mtu: ensured.network.mtu,
+    };
+    tap.create(&mut ensured.route)
 }
 
 /// Leads the bindings' host ports to the container's addresses. Bindings of a family that the

@@ -55,3 +55,47 @@ fn counters(container: &Container) -> gamut_net::link::Counters {
     assert_eq!(all.len(), 1);
     all.remove(0)
 }
+
+/// A machine on the bridge asks for the gateway's hardware address, and gets it.
+#[test]
+fn a_machine_reaches_its_gateway_and_goes_with_its_descriptor() {
+    use gamut_net::endpoint::{Endpoint, attach_machine};
+    let Some(lab) = Lab::new() else { return };
+    let place = Endpoint::at(&lab.network, "abcdef", "10.89.0.9".parse().unwrap());
+    let tap = {
+        let mut ensured = lab.network.ensure().unwrap();
+        attach_machine(&mut ensured, &place).unwrap()
+    };
+    let ask = [
+        &[0; gamut_sys::tap::HEADER_BYTES][..],
+        &[0xff; 6],
+        &place.mac,
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        &place.mac,
+        &place.ipv4.octets(),
+        &[0; 6],
+        &[10, 89, 0, 1],
+    ]
+    .concat();
+    // The bridge may need a moment until it takes the new port for one that is up.
+    let began = std::time::Instant::now();
+    let answered = 'asked: loop {
+        assert!(began.elapsed().as_secs() < 10, "no answer");
+        let _ = rustix::io::write(&tap, &ask);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut frame = [0; 2048];
+        while let Ok(length) = rustix::io::read(&tap, &mut frame) {
+            let frame = &frame[gamut_sys::tap::HEADER_BYTES..length];
+            // An ARP reply to us.
+            if frame.len() >= 42 && frame[..6] == place.mac && frame[12..14] == [8, 6] {
+                break 'asked frame[28..32].to_vec();
+            }
+        }
+    };
+    assert_eq!(answered, [10, 89, 0, 1]);
+    let named = || gamut_net::link::list_links("ve").unwrap();
+    let is_ours = |link: &gamut_net::link::Link| link.name == place.host_interface;
+    assert!(named().iter().any(is_ours));
+    drop(tap);
+    assert!(!named().iter().any(is_ours));
+}

@@ -119,7 +119,11 @@ impl FromStr for Capability {
         Self::ALL
             .iter()
             .copied()
-            .find(|capability| strip_prefix(capability.name()).eq_ignore_ascii_case(bare))
+            .find(|capability| {
+                // Every name in the table begins with `CAP_`.
+                let name = capability.name().get(4..).unwrap_or_default();
+                name.eq_ignore_ascii_case(bare)
+            })
             .ok_or_else(|| CapsError::Unknown(text.to_owned()))
     }
 }

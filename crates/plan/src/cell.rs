@@ -38,6 +38,15 @@ pub trait Connect {
     /// Anything that keeps the workload from being reached; the start fails with it.
     fn connect(&mut self, netns: BorrowedFd<'_>) -> Result<(), StartError>;
 
+    /// For a machine in place of [`Connect::connect`]: the other end of a TAP device on the workload's
+    /// network. `None`: it has no network.
+    ///
+    /// # Errors
+    /// As [`Connect::connect`].
+    fn tap(&mut self) -> Result<Option<OwnedFd>, StartError> {
+        Ok(None)
+    }
+
     /// A network namespace that was made ahead: a workload on the host's ids that is to have its
     /// own gets this one, and `connect` is called with it.
     fn namespace(&self) -> Option<BorrowedFd<'_>> {
@@ -47,6 +56,14 @@ pub trait Connect {
     /// The root of the plan, mounted ahead: a workload on the host's ids gets this one.
     fn root(&mut self) -> Option<OwnedFd> {
         None
+    }
+
+    /// The workload's first process is there, in namespaces of its own, and waits for its cell.
+    ///
+    /// # Errors
+    /// Anything that is to end the start.
+    fn born(&mut self, _pid: i32) -> Result<(), StartError> {
+        Ok(())
     }
 
     /// The workload's mounts are made and its root is not entered yet. Called only where the start
@@ -98,7 +115,7 @@ pub trait Cell {
     /// The host's process id, for `ps` and `inspect`; 0 if this level has none.
     fn pid(&self, of: ProcessId) -> i32;
 
-    /// The master side of a process's terminal, to be taken once.
+    /// The master side of a process's terminal, or a stream socket that leads to one, to be taken once.
     fn take_terminal(&mut self, of: ProcessId) -> Option<OwnedFd>;
 
     /// A descriptor that turns readable when the process has ended.
@@ -140,6 +157,21 @@ pub trait Cell {
     fn freezer(&self) -> Option<&dyn Freezer> {
         None
     }
+
+    /// Sizes of terminals, where what [`Cell::take_terminal`] gives is no terminal but a stream to one; else
+    /// whoever has that sets them.
+    fn resizer(&self) -> Option<&dyn Resizer> {
+        None
+    }
+}
+
+/// Terminals that are elsewhere.
+pub trait Resizer {
+    /// Rows and columns; a process without a terminal is fine.
+    ///
+    /// # Errors
+    /// [`CellError::NoProcess`], or that the terminal cannot be reached.
+    fn resize(&self, process: ProcessId, rows: u16, columns: u16) -> Result<(), CellError>;
 }
 
 /// Stopping all processes of a workload where they stand, and letting them go on.

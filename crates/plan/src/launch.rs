@@ -20,7 +20,7 @@ pub struct LaunchPlan {
     /// The image as the user named it, for messages.
     pub image: String,
     pub level: Level,
-    /// OCI runtime specification 1.2. `root.path` is where the root is on the host if it is absolute;
+    /// OCI runtime specification 1.3. `root.path` is where the root is on the host if it is absolute;
     /// what the root is stands in `root`.
     pub spec: Spec,
     pub user: UserPlan,
@@ -40,6 +40,36 @@ pub struct LaunchPlan {
     /// Where the time of a start goes is written to the trace.
     #[serde(default)]
     pub trace: Trace,
+    /// Where the workload has a kernel of its own.
+    #[serde(default)]
+    pub machine: Option<MachinePlan>,
+}
+
+/// The virtual machine that a workload is alone in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachinePlan {
+    pub vcpus: u32,
+    /// Of the guest; more than the workload's limit by what its kernel needs.
+    pub memory_bytes: u64,
+    /// An uncompressed ELF file with a PVH note, or a bzImage.
+    pub kernel: PathBuf,
+    /// With the guest's first process, and the modules that the kernel needs.
+    pub initramfs: PathBuf,
+    pub discovery: Discovery,
+    /// EROFS images that the root is stacked from, in place of [`RootPlan::lower`], the topmost first; of
+    /// each its metadata's file, then those that it refers to.
+    pub images: Vec<Vec<PathBuf>>,
+}
+
+/// How a guest's kernel learns of its devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discovery {
+    /// By words on its command line: nothing is looked for.
+    #[default]
+    CommandLine,
+    /// By tables, as distributions' kernels do.
+    Acpi,
 }
 
 impl LaunchPlan {
@@ -98,7 +128,7 @@ pub struct Ids {
 /// The root file system: read-only layers under one writable one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootPlan {
-    /// Directories, the topmost layer first; at least one.
+    /// Directories, the topmost layer first. None: nothing is stacked, `upper` is the whole root.
     pub lower: Vec<PathBuf>,
     pub upper: PathBuf,
     pub work: PathBuf,

@@ -22,6 +22,12 @@ pub enum Level {
 impl Level {
     pub const ALL: [Level; 4] = [Level::Container, Level::Sandbox, Level::Microvm, Level::Vm];
 
+    /// Whether a workload shares no kernel with the host.
+    #[must_use]
+    pub fn has_own_kernel(self) -> bool {
+        matches!(self, Level::Microvm | Level::Vm)
+    }
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

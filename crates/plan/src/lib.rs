@@ -5,6 +5,8 @@
 pub mod caps;
 pub mod cell;
 pub mod draw;
+pub mod frame;
+pub mod guest;
 pub mod host;
 pub mod launch;
 pub mod level;

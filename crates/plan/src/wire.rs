@@ -34,7 +34,8 @@ pub mod stream {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Carry out `plan.json` of the container's directory. Only on the keeper's first connection.
-    /// Carries the container's lock as a descriptor; the start is recorded.
+    /// Carries the container's lock as a descriptor, and whatever else the keeper is to hold as long as
+    /// it lives; the start is recorded.
     Launch {
         root: PathBuf,
         run_root: PathBuf,

@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gamut_spec::image::Descriptor;
 use gamut_spec::{Digest, Reference};
@@ -11,7 +13,7 @@ use ureq::BodyReader;
 use ureq::http::{HeaderValue, Response, header};
 
 use crate::client::identity;
-use crate::error::{RegistryError, Sent};
+use crate::error::{Cause, RegistryError, Sent};
 use crate::retry::{Attempts, Failure, Patience};
 use crate::session::{Question, Session, Wanted};
 use crate::url::Url;
@@ -20,7 +22,8 @@ use crate::url::Url;
 /// Fewer do not count, or a registry that sends byte by byte would be asked for ever.
 const PROGRESS_BYTES: u64 = 16 * 1024;
 
-/// A blob's bytes, from where the reader was opened to the blob's end.
+/// A blob's bytes, from where the reader was opened to the blob's end, or to the end of the part that
+/// was asked for.
 ///
 /// Errors carry a [`RegistryError`] ([`RegistryError::within`]). After an error the reader gives
 /// nothing but that there was one.
@@ -29,10 +32,14 @@ pub struct BlobReader {
     repository: String,
     digest: Digest,
     size: u64,
+    /// Where to stop: not past `size`.
+    end: u64,
     /// Of the next byte that is given out.
     position: u64,
     /// Where the open connection began to bring new bytes.
     began: u64,
+    /// The end of the time in which it must have brought some, and the position then.
+    due: (Instant, u64),
     source: Option<Source>,
     attempts: Attempts,
     ended: bool,
@@ -61,13 +68,14 @@ impl BlobReader {
         session: Arc<Session>,
         reference: &Reference,
         descriptor: &Descriptor,
-        start: u64,
+        part: Range<u64>,
         patience: Patience,
     ) -> Result<BlobReader, RegistryError> {
-        if start > descriptor.size {
+        let Range { start, end } = part;
+        if start > end || end > descriptor.size {
             return Err(RegistryError::BadStart {
                 digest: descriptor.digest.clone(),
-                start,
+                start: start.max(end),
                 size: descriptor.size,
             });
         }
@@ -76,15 +84,20 @@ impl BlobReader {
             repository: reference.repository().to_owned(),
             digest: descriptor.digest.clone(),
             size: descriptor.size,
+            end,
             position: start,
             began: start,
+            due: (Instant::now(), start),
             source: None,
             attempts: Attempts::new(patience),
             ended: false,
         };
-        while reader.source.is_none() && reader.position < reader.size {
+        while reader.source.is_none() && reader.position < reader.end {
             match reader.connect() {
-                Ok(source) => reader.source = Some(source),
+                Ok(source) => {
+                    reader.due = reader.next_due();
+                    reader.source = Some(source);
+                }
                 Err(failure) => reader.attempts.wait_after(failure)?,
             }
         }
@@ -96,28 +109,36 @@ impl BlobReader {
         &self.digest
     }
 
+    /// The registry that it comes from, as images name it.
+    pub(crate) fn registry(&self) -> &str {
+        self.session.registry()
+    }
+
     /// How many bytes are still to come.
     pub fn remaining_bytes(&self) -> u64 {
-        self.size - self.position
+        self.end - self.position
     }
 
     /// Asks for the blob from the present position on.
     fn connect(&self) -> Result<Source, Failure> {
         let mut headers = vec![identity()];
-        if self.position > 0 {
-            let range = format!("bytes={}-", self.position);
+        if self.position > 0 || self.is_part() {
+            let range = match self.is_part() {
+                true => format!("bytes={}-{}", self.position, self.end - 1),
+                false => format!("bytes={}-", self.position),
+            };
             // Digits and ASCII letters always make a header.
             if let Ok(value) = HeaderValue::from_str(&range) {
                 headers.push((header::RANGE, value));
             }
         }
+        let path = format!("/v2/{}/blobs/{}", self.repository, self.digest);
+        let wanted = Wanted::Blob {
+            digest: self.digest.clone(),
+        };
         let answer = self.session.ask(&Question {
-            path: format!("/v2/{}/blobs/{}", self.repository, self.digest),
-            repository: &self.repository,
             headers,
-            wanted: Wanted::Blob {
-                digest: self.digest.clone(),
-            },
+            ..Question::get(path, &self.repository, wanted)
         })?;
         let offset = self.offset_of(&answer.response, &answer.url)?;
         let mut source = Source {
@@ -126,6 +147,11 @@ impl BlobReader {
         };
         self.skip(&mut source, self.position - offset)?;
         Ok(source)
+    }
+
+    /// Whether it ends before the blob does.
+    fn is_part(&self) -> bool {
+        self.end < self.size
     }
 
     /// Of which byte of the blob the answer's body begins; it is not past the present position.
@@ -140,6 +166,12 @@ impl BlobReader {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         let (offset, total) = match response.status().as_u16() {
+            // Whoever wants a part would rather know than read past the rest.
+            200 if self.is_part() => {
+                return Err(RegistryError::NoRanges {
+                    host: url.authority(),
+                });
+            }
             200 => (0, number(header::CONTENT_LENGTH)),
             206 => match content_range(range) {
                 Some((first, _, total)) if first == self.position => (first, total),
@@ -209,11 +241,15 @@ impl BlobReader {
 
     /// Reads from the open connection, or from a new one.
     fn attempt(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        if self.source.is_some() {
+            self.check_pace()?;
+        }
         let source = match &mut self.source {
             Some(source) => source,
             None => {
                 let source = self.connect()?;
                 self.began = self.position;
+                self.due = self.next_due();
                 self.source.insert(source)
             }
         };
@@ -231,14 +267,35 @@ impl BlobReader {
         Ok(count)
     }
 
+    fn next_due(&self) -> (Instant, u64) {
+        let stall = self.session.transport().stall();
+        (Instant::now() + stall, self.position + PROGRESS_BYTES)
+    }
+
+    /// Whether the bytes come fast enough; a connection on which they do not is given up.
+    fn check_pace(&mut self) -> Result<(), Failure> {
+        let (due, least) = self.due;
+        if self.position >= least {
+            self.due = self.next_due();
+        } else if self.position < self.end && Instant::now() > due {
+            let error = RegistryError::Unreachable {
+                host: self.session.registry().to_owned(),
+                proxy: None,
+                cause: Cause::Timeout,
+            };
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
     /// After the last byte: there must be no more. A connection that breaks now has brought all.
     fn finish(&mut self) -> Result<(), RegistryError> {
         let Some(mut source) = self.source.take() else {
             return Ok(());
         };
         match source.body.read(&mut [0]) {
-            Ok(1..) => Err(self.wrong_length(Sent::MoreThan(self.size))),
-            Ok(0) | Err(_) => Ok(()),
+            Ok(1..) if !self.is_part() => Err(self.wrong_length(Sent::MoreThan(self.size))),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 }
@@ -248,7 +305,7 @@ impl Read for BlobReader {
         if buffer.is_empty() || self.ended {
             return Ok(0);
         }
-        if self.position == self.size {
+        if self.position == self.end {
             self.ended = true;
             self.finish()?;
             return Ok(0);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,29 +13,32 @@ use gamut_spec::image::{
 };
 use gamut_spec::reference::is_loopback_host;
 use gamut_spec::{Digest, Reference};
-use sha2::{Sha256, Sha512};
 use ureq::http::{HeaderName, HeaderValue, Response, header};
 
 use crate::auth::{AuthFiles, AuthSource, Credentials, Stored};
 use crate::blob::BlobReader;
 use crate::error::{RegistryError, of_image, quoted};
+use crate::hash::digest_of;
 use crate::proxy::ProxySettings;
+use crate::push::CHUNK_BYTES;
 use crate::retry::{Failure, Patience, patiently};
 use crate::session::{PlainHttp, Question, Session, Wanted};
-use crate::tls::{Trust, authorities_for};
-use crate::transport::{Timeouts, Transport, read_bounded};
+use crate::tls::{Trust, credentials_for};
+use crate::transport::{Timeouts, Transport};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub auth: AuthSource,
-    /// Registries (`host` or `host:port`) whose certificate is not checked and that may speak plain
+    /// Registries (`host`, `host:port` or `*.domain`) whose certificate is not checked and that may speak plain
     /// HTTP. This machine's own are such without being listed.
     pub insecure: Vec<String>,
     /// Directories with `HOST[:PORT]/*.crt`.
     pub certificates: Vec<PathBuf>,
     pub timeouts: Timeouts,
     pub patience: Patience,
+    /// The longest piece of a blob that is sent in one request.
+    pub chunk_bytes: u64,
     pub user_agent: String,
 }
 
@@ -49,6 +53,7 @@ impl Default for Options {
             ],
             timeouts: Timeouts::default(),
             patience: Patience::default(),
+            chunk_bytes: CHUNK_BYTES,
             user_agent: format!("gamut/{}", env!("CARGO_PKG_VERSION")),
         }
     }
@@ -96,6 +101,27 @@ impl Client {
                 options,
                 transport: Arc::new(transport),
                 sessions: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The same client for what may as well fail: it tries everything once. Connections and tokens are
+    /// shared as they are now.
+    pub fn once(&self) -> Client {
+        let shared = &self.shared;
+        let sessions = shared.sessions.lock();
+        let sessions = sessions.unwrap_or_else(PoisonError::into_inner).clone();
+        Client {
+            shared: Arc::new(Shared {
+                options: Options {
+                    patience: Patience {
+                        retries: 0,
+                        ..shared.options.patience
+                    },
+                    ..shared.options.clone()
+                },
+                transport: shared.transport.clone(),
+                sessions: Mutex::new(sessions),
             }),
         }
     }
@@ -150,13 +176,30 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<(ImageConfig, Vec<u8>), RegistryError> {
-        const WHAT: &str = "image configuration";
+        let bytes = self.document(
+            reference,
+            descriptor,
+            "image configuration",
+            MAX_CONFIG_BYTES,
+        )?;
+        let config = ImageConfig::parse(&bytes).map_err(of_image(reference.familiar()))?;
+        Ok((config, bytes))
+    }
+
+    /// A whole blob, checked; `what` it is, is for messages.
+    pub fn document(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        what: &'static str,
+        limit_bytes: u64,
+    ) -> Result<Vec<u8>, RegistryError> {
         let host = reference.registry().to_owned();
-        if descriptor.size > MAX_CONFIG_BYTES {
+        if descriptor.size > limit_bytes {
             return Err(RegistryError::TooLarge {
                 host,
-                what: WHAT,
-                limit_bytes: MAX_CONFIG_BYTES,
+                what,
+                limit_bytes,
             });
         }
         let mut bytes = Vec::new();
@@ -166,13 +209,12 @@ impl Client {
                 Ok(error) => error,
                 Err(error) => RegistryError::Malformed {
                     host: host.clone(),
-                    what: WHAT,
+                    what,
                     reason: error.to_string(),
                 },
             })?;
-        check_digest(&host, WHAT, &bytes, &descriptor.digest)?;
-        let config = ImageConfig::parse(&bytes).map_err(of_image(reference.familiar()))?;
-        Ok((config, bytes))
+        check_digest(&host, what, &bytes, &descriptor.digest)?;
+        Ok(bytes)
     }
 
     /// A blob from byte `start` on. The reader takes up dropped connections by itself and gives
@@ -184,9 +226,22 @@ impl Client {
         descriptor: &Descriptor,
         start: u64,
     ) -> Result<BlobReader, RegistryError> {
+        self.blob_part(reference, descriptor, start..descriptor.size)
+    }
+
+    /// The same for a part of a blob.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoRanges`]: the registry gives whole blobs only.
+    pub fn blob_part(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        part: Range<u64>,
+    ) -> Result<BlobReader, RegistryError> {
         let session = self.session(reference.registry(), reference.api_host())?;
         let patience = self.shared.options.patience;
-        BlobReader::open(session, reference, descriptor, start, patience)
+        BlobReader::open(session, reference, descriptor, part, patience)
     }
 
     /// Shows `credentials` to `registry`, and if they are taken, keeps them in `files`.
@@ -214,14 +269,22 @@ impl Client {
     fn check_access(&self, registry: &str) -> Result<(), RegistryError> {
         let session = self.session(registry, api_host(registry))?;
         patiently(self.shared.options.patience, || {
-            session.ask(&Question {
-                path: "/v2/".into(),
-                repository: "",
-                headers: Vec::new(),
-                wanted: Wanted::Login,
-            })?;
+            session.ask(&Question::get("/v2/".into(), "", Wanted::Login))?;
             Ok(())
         })
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.shared.options.patience
+    }
+
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        self.shared.options.chunk_bytes
+    }
+
+    /// The session with the registry of `reference`.
+    pub(crate) fn session_of(&self, reference: &Reference) -> Result<Arc<Session>, RegistryError> {
+        self.session(reference.registry(), reference.api_host())
     }
 
     fn session(&self, registry: &str, api_host: &str) -> Result<Arc<Session>, RegistryError> {
@@ -234,19 +297,27 @@ impl Client {
             return Ok(session.clone());
         }
         let options = &self.shared.options;
-        let listed = options.insecure.iter().any(|name| name == registry);
+        let listed = options
+            .insecure
+            .iter()
+            .any(|name| match name.strip_prefix("*.") {
+                Some(domain) => registry
+                    .strip_suffix(domain)
+                    .is_some_and(|below| below.ends_with('.')),
+                None => name == registry,
+            });
         let (trust, plain) = if listed || is_loopback_host(registry) {
             (Trust::Anyone, PlainHttp::Allowed)
         } else {
             let mut names = vec![registry, api_host];
             names.dedup();
-            let authorities = authorities_for(&options.certificates, &names)?;
-            let trust = if authorities.is_empty() {
+            let found = credentials_for(&options.certificates, &names)?;
+            let trust = if found.is_empty() {
                 Trust::System
             } else {
                 Trust::Also {
                     registry: registry.to_owned(),
-                    authorities: Arc::new(authorities),
+                    found: Arc::new(found),
                 }
             };
             (trust, PlainHttp::Refused)
@@ -271,18 +342,20 @@ impl Client {
     ) -> Result<Fetched, RegistryError> {
         let session = self.session(reference.registry(), reference.api_host())?;
         let accept = HeaderValue::from_static(ACCEPT_MANIFESTS);
+        let path = format!("/v2/{}/manifests/{selector}", reference.repository());
+        let wanted = Wanted::Manifest {
+            name: reference.familiar(),
+        };
         let question = Question {
-            path: format!("/v2/{}/manifests/{selector}", reference.repository()),
-            repository: reference.repository(),
             headers: vec![(header::ACCEPT, accept), identity()],
-            wanted: Wanted::Manifest {
-                name: reference.familiar(),
-            },
+            ..Question::get(path, reference.repository(), wanted)
         };
         let (parts, bytes) = patiently(self.shared.options.patience, || {
             let answer = session.ask(&question)?;
             let (parts, body) = answer.response.into_parts();
-            let bytes = read_bounded(body, MAX_MANIFEST_BYTES)
+            let bytes = session
+                .transport()
+                .read_bounded(body, MAX_MANIFEST_BYTES)
                 .map_err(|error| session.transport().broken(&answer.url, error))?;
             let bytes = bytes.ok_or_else(|| RegistryError::TooLarge {
                 host: reference.registry().to_owned(),
@@ -308,13 +381,7 @@ impl Client {
         let document = Document::parse(&bytes, told(header::CONTENT_TYPE))
             .map_err(of_image(reference.familiar()))?;
         Ok(Fetched {
-            descriptor: Descriptor {
-                media_type: document.media_type(),
-                digest,
-                size: bytes.len() as u64,
-                platform: None,
-                annotations: None,
-            },
+            descriptor: Descriptor::new(document.media_type(), digest, bytes.len() as u64),
             bytes,
             document,
         })
@@ -360,14 +427,6 @@ pub(crate) fn identity() -> (HeaderName, HeaderValue) {
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
     )
-}
-
-fn digest_of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
-    use sha2::Digest as _;
-    match algorithm {
-        Algorithm::Sha256 => Digest::Sha256(Sha256::digest(bytes).into()),
-        Algorithm::Sha512 => Digest::Sha512(Box::new(Sha512::digest(bytes).into())),
-    }
 }
 
 fn check_digest(

@@ -95,12 +95,25 @@ pub enum RegistryError {
         /// Bytes that were announced or sent.
         got: Sent,
     },
+    #[error("the registry `{host}` has no list of {of}")]
+    NoList { host: String, of: String },
+    /// What was to be sent could not be read: a fault of this side.
+    #[error("cannot read what is to be sent: {0}")]
+    Content(io::Error),
+    #[error("`{host}` keeps {digest} under the digest {kept}")]
+    Misfiled {
+        host: String,
+        digest: Digest,
+        kept: String,
+    },
     #[error("cannot start blob {digest} at byte {start}: it has {size}")]
     BadStart {
         digest: Digest,
         start: u64,
         size: u64,
     },
+    #[error("`{host}` gives whole blobs only, no parts of them")]
+    NoRanges { host: String },
     #[error("cannot read the certificates in `{path}`: {reason}")]
     Certificates { path: PathBuf, reason: String },
     #[error("`{0}` is not the name of a registry")]
@@ -242,9 +255,10 @@ impl Fault for RegistryError {
                 _ => Kind::Unavailable,
             },
             RegistryError::RateLimited { .. } | RegistryError::Server { .. } => Kind::Unavailable,
-            RegistryError::ManifestUnknown { .. } | RegistryError::BlobUnknown { .. } => {
-                Kind::NotFound
-            }
+            RegistryError::ManifestUnknown { .. }
+            | RegistryError::BlobUnknown { .. }
+            | RegistryError::NoList { .. } => Kind::NotFound,
+            RegistryError::Content(_) => Kind::Unavailable,
             RegistryError::Denied { .. }
             | RegistryError::LoginRefused { .. }
             | RegistryError::Redirect { .. } => Kind::Denied,
@@ -256,7 +270,9 @@ impl Fault for RegistryError {
             | RegistryError::WrongDigest { .. }
             | RegistryError::WrongLength { .. }
             | RegistryError::Certificates { .. }
+            | RegistryError::Misfiled { .. }
             | RegistryError::BadRegistry(_) => Kind::Invalid,
+            RegistryError::NoRanges { .. } => Kind::NotFound,
             RegistryError::BadStart { .. } => Kind::Bug,
         }
     }

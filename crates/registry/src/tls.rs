@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::tls::{
+    Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem,
+};
 
 use crate::error::RegistryError;
 
@@ -17,11 +19,11 @@ use crate::error::RegistryError;
 pub(crate) enum Trust {
     /// By the system's authorities.
     System,
-    /// By the system's and these; the name of the registry they were read for tells two such
-    /// sets apart.
+    /// By the system's and these, to whom we show who we are if there is something to show; the name
+    /// of the registry they were read for tells two such sets apart.
     Also {
         registry: String,
-        authorities: Arc<Vec<Certificate<'static>>>,
+        found: Arc<Identification>,
     },
     /// Not at all: an insecure registry, by the user's word.
     Anyone,
@@ -74,9 +76,11 @@ impl Authorities {
             Trust::System => builder
                 .root_certs(RootCerts::Specific(self.system().clone()))
                 .build(),
-            Trust::Also { authorities, .. } => {
-                let all = self.system().iter().chain(authorities.iter()).cloned();
-                builder.root_certs(RootCerts::from(all)).build()
+            Trust::Also { found, .. } => {
+                let authorities = found.authorities.iter();
+                let all = self.system().iter().chain(authorities).cloned();
+                let builder = builder.root_certs(RootCerts::from(all));
+                builder.client_cert(found.client.clone()).build()
             }
             Trust::Anyone => builder
                 .root_certs(RootCerts::Specific(Arc::default()))
@@ -86,29 +90,53 @@ impl Authorities {
     }
 }
 
-/// The authorities that `directories` hold for the registry's names: each `*.crt` in
-/// `DIRECTORY/NAME`.
-pub(crate) fn authorities_for(
-    directories: &[PathBuf],
-    names: &[&str],
-) -> Result<Vec<Certificate<'static>>, RegistryError> {
-    let mut authorities = Vec::new();
-    for directory in directories {
-        for name in names {
-            read_directory(&directory.join(name), &mut authorities)?;
-        }
-    }
-    Ok(authorities)
+/// What `certs.d` has for one registry.
+#[derive(Default)]
+pub(crate) struct Identification {
+    /// From each `*.crt`.
+    authorities: Vec<Certificate<'static>>,
+    /// From `NAME.cert` and `NAME.key`: our certificate with its chain, and its key.
+    client: Option<ClientCert>,
 }
 
-fn read_directory(
-    directory: &Path,
-    authorities: &mut Vec<Certificate<'static>>,
-) -> Result<(), RegistryError> {
-    let failed = |path: &Path, reason: String| RegistryError::Certificates {
+impl Identification {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.authorities.is_empty() && self.client.is_none()
+    }
+}
+
+impl std::fmt::Debug for Identification {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identification")
+            .field("authorities", &self.authorities.len())
+            .field("client", &self.client.is_some())
+            .finish()
+    }
+}
+
+/// What `directories` hold for the registry's names, in `DIRECTORY/NAME`.
+pub(crate) fn credentials_for(
+    directories: &[PathBuf],
+    names: &[&str],
+) -> Result<Identification, RegistryError> {
+    let mut found = Identification::default();
+    for directory in directories {
+        for name in names {
+            read_directory(&directory.join(name), &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+fn failed(path: &Path, reason: impl ToString) -> RegistryError {
+    RegistryError::Certificates {
         path: path.to_owned(),
-        reason,
-    };
+        reason: reason.to_string(),
+    }
+}
+
+fn read_directory(directory: &Path, found: &mut Identification) -> Result<(), RegistryError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error)
@@ -119,29 +147,43 @@ fn read_directory(
         {
             return Ok(());
         }
-        Err(error) => return Err(failed(directory, error.to_string())),
+        Err(error) => return Err(failed(directory, error)),
     };
     for entry in entries {
-        let path = entry
-            .map_err(|error| failed(directory, error.to_string()))?
-            .path();
-        if path.extension().is_none_or(|extension| extension != "crt") {
-            continue;
-        }
-        let bytes = fs::read(&path).map_err(|error| failed(&path, error.to_string()))?;
-        let before = authorities.len();
-        for item in parse_pem(&bytes) {
-            match item {
-                Ok(PemItem::Certificate(certificate)) => authorities.push(certificate),
-                Ok(_) => {}
-                Err(_) => return Err(failed(&path, "it is not proper PEM".into())),
+        let path = entry.map_err(|error| failed(directory, error))?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => found.authorities.extend(certificates(&path)?),
+            Some("cert") => {
+                let key = private_key(&path.with_extension("key"))?;
+                let chain = certificates(&path)?;
+                found.client = Some(ClientCert::new_with_certs(&chain, key));
             }
-        }
-        if authorities.len() == before {
-            return Err(failed(&path, "there is no certificate in it".into()));
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// All certificates of a file; one at least.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RegistryError> {
+    let bytes = fs::read(path).map_err(|error| failed(path, error))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&bytes) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(_) => return Err(failed(path, "it is not proper PEM")),
+        }
+    }
+    match certificates.is_empty() {
+        true => Err(failed(path, "there is no certificate in it")),
+        false => Ok(certificates),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKey<'static>, RegistryError> {
+    let bytes = fs::read(path).map_err(|error| failed(path, error))?;
+    PrivateKey::from_pem(&bytes).map_err(|_| failed(path, "there is no private key in it"))
 }
 
 #[cfg(test)]
@@ -155,12 +197,11 @@ mod tests {
         fs::create_dir(&certs).unwrap();
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         fs::write(certs.join("ca.crt"), format!("{pem}{pem}")).unwrap();
-        fs::write(certs.join("client.cert"), "x").unwrap();
         let directories = [directory.path().to_owned(), "/nonexistent".into()];
-        let found = authorities_for(&directories, &["host:5000", "other"]).unwrap();
-        assert_eq!(found.len(), 2);
+        let found = credentials_for(&directories, &["host:5000", "other"]).unwrap();
+        assert_eq!(found.authorities.len(), 2);
         fs::write(certs.join("bad.crt"), "x").unwrap();
-        let error = authorities_for(&directories, &["host:5000"]).unwrap_err();
+        let error = credentials_for(&directories, &["host:5000"]).unwrap_err();
         assert!(error.to_string().contains("bad.crt"), "{error}");
     }
 }

@@ -7,18 +7,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::{HeaderName, HeaderValue, Request, Response};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, SendBody};
 
 use crate::error::{Cause, RegistryError};
 use crate::proxy::{ProxySettings, without_credentials};
 use crate::tls::{Authorities, Trust};
 use crate::url::Url;
 
-/// How long to wait for what. None of them bounds a whole transfer.
+/// How long to wait for what. None of them bounds the transfer of a whole blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a name to become addresses.
@@ -27,6 +27,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the next bytes to come or go.
     pub idle: Duration,
+    /// For a blob's next 16 KiB to come, and for a document to come as a whole: who sends byte by byte
+    /// is never idle.
+    pub stall: Duration,
 }
 
 impl Default for Timeouts {
@@ -35,7 +38,71 @@ impl Default for Timeouts {
             resolve: Duration::from_secs(20),
             connect: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            stall: Duration::from_secs(120),
         }
+    }
+}
+
+/// Bytes that are to be sent, as often as it takes.
+pub trait Content: Sync {
+    /// Those from `offset` on. Fewer than were promised are an error to the registry.
+    fn read_from(&self, offset: u64) -> io::Result<Box<dyn io::Read + '_>>;
+}
+
+/// Bytes in memory.
+impl Content for &[u8] {
+    fn read_from(&self, offset: u64) -> io::Result<Box<dyn io::Read + '_>> {
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(self.len());
+        Ok(Box::new(&self[start..]))
+    }
+}
+
+/// The method of a request, and what is sent with it.
+#[derive(Clone, Copy)]
+pub(crate) enum Outgoing<'a> {
+    Get,
+    Head,
+    Delete,
+    /// POST of `application/x-www-form-urlencoded`.
+    Form(&'a str),
+    /// POST of nothing.
+    Post,
+    Put(Part<'a>),
+    Patch(Part<'a>),
+}
+
+/// A piece of a content.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) content: &'a dyn Content,
+    pub(crate) offset: u64,
+    /// Bytes.
+    pub(crate) length: u64,
+}
+
+impl Outgoing<'_> {
+    /// Nothing changes by it, so it may be asked of whomever a redirect names.
+    pub(crate) fn only_asks(&self) -> bool {
+        matches!(self, Outgoing::Get | Outgoing::Head)
+    }
+
+    fn method(&self) -> &'static str {
+        match self {
+            Outgoing::Get => "GET",
+            Outgoing::Head => "HEAD",
+            Outgoing::Delete => "DELETE",
+            Outgoing::Form(_) | Outgoing::Post => "POST",
+            Outgoing::Put(_) => "PUT",
+            Outgoing::Patch(_) => "PATCH",
+        }
+    }
+}
+
+impl fmt::Debug for Outgoing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.method())
     }
 }
 
@@ -72,13 +139,13 @@ impl Transport {
         }
     }
 
-    /// Asks with GET, or with POST if there is a form to send.
+    /// One request and its answer.
     pub(crate) fn exchange(
         &self,
         url: &Url,
         trust: &Trust,
         headers: Headers,
-        form: Option<&str>,
+        outgoing: &Outgoing<'_>,
     ) -> Result<Response<Body>, RegistryError> {
         let proxy = self.proxies.for_url(url);
         let unreachable = |cause| RegistryError::Unreachable {
@@ -87,18 +154,43 @@ impl Transport {
             cause,
         };
         let agent = self.agent(trust, proxy).map_err(unreachable)?;
-        let mut request = Request::builder().uri(url.request_target());
+        let mut request = Request::builder()
+            .uri(url.request_target())
+            .method(outgoing.method());
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let answer = match form {
-            None => request.body(()).map(|request| agent.run(request)),
-            Some(form) => request
-                .method("POST")
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(form)
-                .map(|request| agent.run(request)),
+        let (answer, broken) = match outgoing {
+            Outgoing::Get | Outgoing::Head | Outgoing::Delete => {
+                (request.body(()).map(|request| agent.run(request)), None)
+            }
+            Outgoing::Form(form) => {
+                let request = request.header("content-type", "application/x-www-form-urlencoded");
+                (request.body(*form).map(|request| agent.run(request)), None)
+            }
+            Outgoing::Post => {
+                let nothing: &[u8] = &[];
+                (
+                    request.body(nothing).map(|request| agent.run(request)),
+                    None,
+                )
+            }
+            Outgoing::Put(part) | Outgoing::Patch(part) => {
+                let mut piece = Piece::open(part);
+                let answer = request
+                    .header("content-length", part.length)
+                    .body(SendBody::from_reader(&mut piece))
+                    .map(|request| agent.run(request));
+                (answer, piece.broken)
+            }
         };
+        if let Some(source) = broken {
+            // What is relayed has a registry's own faults.
+            return Err(match source.downcast::<RegistryError>() {
+                Ok(error) => error,
+                Err(source) => RegistryError::Content(source),
+            });
+        }
         let answer = answer.map_err(|_| unreachable(Cause::Protocol("a bad URL".into())))?;
         answer.map_err(|error| unreachable(self.cause(error)))
     }
@@ -189,14 +281,66 @@ impl Transport {
     }
 }
 
-/// Reads a body of at most `limit` bytes; `Ok(None)`: it is longer.
-pub(crate) fn read_bounded(body: Body, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(
-        &mut io::Read::take(body.into_reader(), limit.saturating_add(1)),
-        &mut bytes,
-    )?;
-    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+/// A part as it is being sent, and what was wrong with it if it could not be read.
+struct Piece<'a> {
+    stream: Option<io::Take<Box<dyn io::Read + 'a>>>,
+    broken: Option<io::Error>,
+}
+
+impl<'a> Piece<'a> {
+    fn open(part: &Part<'a>) -> Piece<'a> {
+        match part.content.read_from(part.offset) {
+            Ok(stream) => Piece {
+                stream: Some(io::Read::take(stream, part.length)),
+                broken: None,
+            },
+            Err(error) => Piece {
+                stream: None,
+                broken: Some(error),
+            },
+        }
+    }
+}
+
+impl io::Read for Piece<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::UnexpectedEof)?;
+        let read = match stream.read(buffer) {
+            Ok(0) if stream.limit() > 0 && !buffer.is_empty() => {
+                Err(io::Error::other("it is shorter than it should be"))
+            }
+            other => other,
+        };
+        read.map_err(|error| {
+            let told = io::Error::new(error.kind(), error.to_string());
+            self.broken = Some(error);
+            told
+        })
+    }
+}
+
+impl Transport {
+    /// How long the next piece of a blob may take.
+    pub(crate) fn stall(&self) -> Duration {
+        self.timeouts.stall
+    }
+
+    /// Reads a body of at most `limit` bytes; `Ok(None)`: it is longer.
+    pub(crate) fn read_bounded(&self, body: Body, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let begun = Instant::now();
+        let mut bytes = Vec::new();
+        let mut stream = io::Read::take(body.into_reader(), limit.saturating_add(1));
+        let mut piece = [0; 16 << 10];
+        loop {
+            match io::Read::read(&mut stream, &mut piece)? {
+                0 => return Ok((bytes.len() as u64 <= limit).then_some(bytes)),
+                count => bytes.extend_from_slice(&piece[..count]),
+            }
+            if begun.elapsed() > self.timeouts.stall {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -230,7 +374,7 @@ mod tests {
         let transport = Transport::new(proxies, Timeouts::default(), "t".into());
         let url = Url::parse("https://r.io/").unwrap();
         let error = transport
-            .exchange(&url, &Trust::Anyone, &[], None)
+            .exchange(&url, &Trust::Anyone, &[], &Outgoing::Get)
             .unwrap_err();
         assert!(!format!("{error} {error:?}").contains("geheim"), "{error}");
         assert!(error.to_string().contains("`p`"), "{error}");
@@ -262,7 +406,9 @@ mod tests {
         let transport = Transport::new(proxies, Timeouts::default(), "t".into());
         // A name that only the proxy could resolve.
         let url = Url::parse("http://registry.invalid:5000/v2/").unwrap();
-        let response = transport.exchange(&url, &Trust::System, &[], None).unwrap();
+        let response = transport
+            .exchange(&url, &Trust::System, &[], &Outgoing::Get)
+            .unwrap();
         assert_eq!(response.status(), 204);
         let heads = played.join().unwrap();
         assert!(

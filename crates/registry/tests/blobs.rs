@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
-use gamut_registry::{RegistryError, Sent};
+use gamut_registry::{Client, Content, Options, RegistryError, Relay, Sent, Timeouts};
 use gamut_spec::image::{Compression, MediaType};
 
-use crate::server::{Asked, Ending, Reply, Server, client, descriptor_of, noise};
+use crate::server::{Asked, Ending, Reply, Server, client, descriptor_of, noise, options};
 
 const SIZE: usize = 400_000;
 
@@ -228,4 +229,68 @@ fn readers_work_in_parallel() {
             });
         }
     });
+}
+
+/// Slow-loris: each byte comes in time, the blob never would.
+#[test]
+fn a_blob_that_drips_is_given_up() {
+    let (server, blob) = serve(|_, _, blob| {
+        Reply::new(200, blob).ending(Ending::Dripping(Duration::from_millis(1)))
+    });
+    let client = Client::new(Options {
+        timeouts: Timeouts {
+            stall: Duration::from_millis(100),
+            ..options().timeouts
+        },
+        ..options()
+    });
+    let descriptor = descriptor_of(&blob, MediaType::OciLayer(Compression::None));
+    let mut reader = client.blob(&server.reference("a"), &descriptor, 0).unwrap();
+    let mut bytes = Vec::new();
+    let error = reader.read_to_end(&mut bytes).unwrap_err();
+    let error = RegistryError::within(&error).unwrap().to_string();
+    assert!(error.contains("in time"), "{error}");
+    assert!(blob.starts_with(&bytes), "what came is right");
+    let error = client.manifest(&server.reference("a")).unwrap_err();
+    assert!(error.to_string().contains("in time"), "{error}");
+}
+
+#[test]
+fn a_relayed_blob_is_never_whole_unless_it_is_right() {
+    let (server, blob) = serve(|asked, _, blob| match asked.target.contains("/lies/") {
+        true => {
+            let mut wrong = blob.to_vec();
+            wrong[SIZE / 2] ^= 1;
+            Reply::new(200, wrong)
+        }
+        false => Reply::new(200, blob),
+    });
+    let descriptor = descriptor_of(&blob, MediaType::OciLayer(Compression::None));
+    let (client, truth, lies) = (client(), server.reference("a"), server.reference("lies"));
+    let relay = Relay::new(&client, &truth, &descriptor);
+    let read = |relay: &Relay<'_>, offset| {
+        let mut bytes = Vec::new();
+        let result = relay.read_from(offset).unwrap().read_to_end(&mut bytes);
+        (bytes, result)
+    };
+    assert_eq!(read(&relay, 0).0, blob);
+    assert_eq!(
+        read(&relay, 1000).0,
+        &blob[1000..],
+        "from its beginning again"
+    );
+    let mut piece = vec![0; 5000];
+    let relay = Relay::new(&client, &truth, &descriptor);
+    relay.read_from(0).unwrap().read_exact(&mut piece).unwrap();
+    let asked = server.asked().len();
+    assert_eq!(read(&relay, 5000).0, &blob[5000..]);
+    assert_eq!(server.asked().len(), asked, "one piece follows the other");
+    let (bytes, result) = read(&Relay::new(&client, &lies, &descriptor), 0);
+    assert!(bytes.len() < SIZE, "the last bytes are held back");
+    let error = result.unwrap_err();
+    let error = RegistryError::within(&error).unwrap();
+    assert!(
+        matches!(error, RegistryError::WrongDigest { .. }),
+        "{error}"
+    );
 }

@@ -275,3 +275,117 @@ fn a_configuration_is_checked() {
     let error = client().config(&reference, &descriptor).unwrap_err();
     assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
 }
+
+#[test]
+fn lists_come_in_pages_and_have_an_end() {
+    let server = Server::start(|asked, before| match asked.target.as_str() {
+        "/v2/a/tags/list?n=1000" => Reply::new(200, r#"{"name":"a","tags":["1","2"]}"#)
+            .header("Link", r#"</v2/a/tags/list?last=2>; rel="next""#),
+        "/v2/a/tags/list?last=2" => Reply::new(200, r#"{"name":"a","tags":["3"]}"#)
+            .header("Link", r#"<https://elsewhere.example/x>; rel="next""#),
+        "/v2/none/tags/list?n=1000" => Reply::new(200, r#"{"name":"none","tags":null}"#),
+        "/v2/loop/tags/list?n=1000" => {
+            let tags = vec!["\"t\""; 1000].join(",");
+            Reply::new(200, format!(r#"{{"tags":[{tags}]}}"#))
+                .header("Link", r#"</v2/loop/tags/list?n=1000>; rel="next""#)
+        }
+        _ => Reply::new(404, format!("{before}")),
+    });
+    let tags = |name: &str| client().tags(&server.reference(name));
+    assert_eq!(tags("a").unwrap(), ["1", "2", "3"]);
+    assert_eq!(tags("none").unwrap(), [""; 0]);
+    let error = tags("loop").unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    let error = tags("missing").unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+}
+
+fn referrers(artifact_type: &str) -> String {
+    let entry = |digit: &str, artifact_type: &str| {
+        let digest = digit.repeat(64);
+        format!(
+            r#"{{"mediaType":"{MANIFEST}","digest":"sha256:{digest}","size":7,
+                "artifactType":"{artifact_type}","annotations":{{"a":"b"}}}}"#
+        )
+    };
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",
+            "manifests":[{},{}]}}"#,
+        entry("1", artifact_type),
+        entry("2", "application/other")
+    )
+}
+
+#[test]
+fn referrers_are_had_from_the_api_or_from_the_tag() {
+    const SBOM: &str = "application/spdx+json";
+    let subject = digest_of(b"subject");
+    let tag = subject.to_string().replace(':', "-");
+    let server = Server::start(move |asked, _| {
+        let known = asked.target.starts_with("/v2/api/referrers/");
+        let tagged = asked.target == format!("/v2/tagged/manifests/{tag}");
+        match known || tagged {
+            true => Reply::new(200, referrers(SBOM)),
+            false => Reply::new(404, ""),
+        }
+    });
+    for name in ["api", "tagged"] {
+        let list = |kind| {
+            client()
+                .referrers(&server.reference(name), &subject, kind)
+                .unwrap()
+        };
+        assert_eq!(list(None).len(), 2, "{name}");
+        let sboms = list(Some(SBOM));
+        assert_eq!(
+            sboms.len(),
+            1,
+            "{name}: the filter is applied here if not there"
+        );
+        assert_eq!(sboms[0].artifact_type.as_deref(), Some(SBOM));
+        assert_eq!(sboms[0].annotation("a"), Some("b"));
+    }
+    let none = client().referrers(&server.reference("none"), &subject, None);
+    assert_eq!(none.unwrap(), []);
+}
+
+#[test]
+fn a_list_of_referrers_is_kept_where_the_registry_does_not() {
+    let subject = digest_of(b"subject");
+    let server = Server::start(move |asked, _| match asked.method.as_str() {
+        "PUT" => Reply::new(201, ""),
+        _ => Reply::new(200, referrers("x/y")),
+    });
+    let referrer = descriptor_of(b"signature", MediaType::OciManifest);
+    let noted = client().note_referrer(&server.reference("a"), &subject, &referrer);
+    noted.unwrap();
+    let put = server.asked().pop().unwrap();
+    assert!(put.target.ends_with(&subject.to_string().replace(':', "-")));
+    assert!(put.body.contains(&referrer.digest.to_string()));
+    assert!(
+        put.body.contains("application/other"),
+        "what was there stays"
+    );
+}
+
+#[test]
+fn registries_are_searched_or_listed() {
+    let server = Server::start(|asked, _| match asked.target.as_str() {
+        "/v1/search?q=deb&n=9" => Reply::new(
+            200,
+            r#"{"results":[{"name":"debian","description":"d","star_count":5,
+                "is_official":true}]}"#,
+        ),
+        _ => Reply::new(404, ""),
+    });
+    let found = client().search(&server.reference("x"), "deb", 9).unwrap();
+    assert_eq!((found[0].name.as_str(), found[0].star_count), ("debian", 5));
+    assert!(found[0].is_official && found.len() == 1);
+    let listing = Server::start(|asked, _| match asked.target.as_str() {
+        "/v2/_catalog?n=1000" => Reply::new(200, r#"{"repositories":["a/deb","b","debx"]}"#),
+        _ => Reply::new(200, "<html>").header("Content-Type", "text/html"),
+    });
+    let found = client().search(&listing.reference("x"), "deb", 1).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].name, "a/deb");
+}

@@ -3,5 +3,6 @@
 mod auth;
 mod blobs;
 mod documents;
+mod push;
 mod real;
 mod server;

@@ -45,6 +45,8 @@ pub(crate) enum Ending {
     Chunked,
     /// In chunks, the body again and again.
     Endless,
+    /// In chunks of one byte with a wait before each, this long.
+    Dripping(Duration),
 }
 
 /// What the server does.
@@ -84,7 +86,10 @@ impl Reply {
     }
 
     fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
-        let chunked = matches!(self.ending, Ending::Chunked | Ending::Endless);
+        let chunked = matches!(
+            self.ending,
+            Ending::Chunked | Ending::Endless | Ending::Dripping(_)
+        );
         write!(
             stream,
             "HTTP/1.1 {} X\r\nConnection: close\r\n",
@@ -109,6 +114,15 @@ impl Reply {
             Ending::Chunked => {
                 if !self.body.is_empty() {
                     chunk(stream)?;
+                }
+                stream.write_all(b"0\r\n\r\n")
+            }
+            Ending::Dripping(wait) => {
+                for byte in &self.body {
+                    std::thread::sleep(wait);
+                    stream.write_all(b"1\r\n")?;
+                    stream.write_all(&[*byte])?;
+                    stream.write_all(b"\r\n")?;
                 }
                 stream.write_all(b"0\r\n\r\n")
             }
@@ -232,13 +246,7 @@ pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
 }
 
 pub(crate) fn descriptor_of(bytes: &[u8], media_type: MediaType) -> Descriptor {
-    Descriptor {
-        media_type,
-        digest: digest_of(bytes),
-        size: bytes.len() as u64,
-        platform: None,
-        annotations: None,
-    }
+    Descriptor::new(media_type, digest_of(bytes), bytes.len() as u64)
 }
 
 /// Bytes that differ everywhere, so that a slip by one shows.

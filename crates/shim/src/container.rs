@@ -146,6 +146,8 @@ pub struct Container {
     pub runtime: Runtime,
     pub pids: Pids,
     pub paused: bool,
+    /// The directory of the checkpoint that it is started from, if it is.
+    pub images: Option<PathBuf>,
     pub init: Process,
     pub execs: BTreeMap<String, Process>,
 }
@@ -276,6 +278,7 @@ mod tests {
             runtime: Runtime::new("n", "/b".as_ref(), Options::default()),
             pids: Pids::Own,
             paused: false,
+            images: None,
             init,
             execs: BTreeMap::new(),
         };

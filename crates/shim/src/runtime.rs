@@ -138,6 +138,34 @@ impl Runtime {
         self.launch(reaper, "create", arguments, streams)
     }
 
+    /// Brings the container back from the images of a checkpoint: it runs when this returns.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub fn restore(
+        &self,
+        reaper: &Reaper,
+        id: &str,
+        [images, work, pid_file]: [&Path; 3],
+        console: Option<&Path>,
+        streams: [Stdio; 3],
+    ) -> Result<(), ShimError> {
+        let arguments = |command: &mut Command| {
+            command.arg("--image-path").arg(images);
+            command.arg("--work-path").arg(work);
+            command.arg("--bundle").arg(&self.bundle);
+            command.arg("--pid-file").arg(pid_file);
+            if let Some(console) = console {
+                command.arg("--console-socket").arg(console);
+            }
+            if self.options.no_pivot_root {
+                command.arg("--no-pivot");
+            }
+            command.arg("--detach").arg(id);
+        };
+        self.launch(reaper, "restore", arguments, streams)
+    }
+
     /// Starts a further process in the container.
     ///
     /// # Errors

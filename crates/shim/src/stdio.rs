@@ -196,7 +196,7 @@ fn logger(reaper: &Reaper, whose: Whose<'_>, uri: &str) -> Result<[OwnedFd; 2], 
     command.env("CONTAINER_NAMESPACE", whose.namespace);
     command.stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    gamut_sys::process::pass_on(&mut command, [stdout, stderr, ready_end])?;
+    gamut_sys::command::pass_on(&mut command, &[stdout, stderr, ready_end])?;
     let spawned = reaper.spawn(&mut command);
     spawned.map_err(|source| ShimError::file(path, source))?;
     // Our copy of the end that it closes.

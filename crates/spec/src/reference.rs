@@ -95,9 +95,14 @@ impl Reference {
         if self.registry != DEFAULT_REGISTRY {
             return self.name();
         }
-        match self.repository.strip_prefix(OFFICIAL) {
-            Some(rest) if !rest.contains('/') => rest.to_owned(),
-            _ => self.repository.clone(),
+        let short = match self.repository.strip_prefix(OFFICIAL) {
+            Some(rest) if !rest.contains('/') => rest,
+            _ => &self.repository,
+        };
+        // `docker.io/quay.io/app` cannot be shortened: that would be another registry's.
+        match split_registry(short) == (DEFAULT_REGISTRY, short) {
+            true => short.to_owned(),
+            false => self.name(),
         }
     }
 

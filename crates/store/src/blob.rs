@@ -171,6 +171,11 @@ impl Blobs {
         self.write(digest, &content)
     }
 
+    /// What some bytes would be stored under.
+    pub fn digest(content: &[u8]) -> Digest {
+        Hasher::of(Algorithm::Sha256, content)
+    }
+
     /// Stores bytes that are all there under their own SHA-256 digest.
     pub fn put_bytes(&self, content: &[u8]) -> Result<Blob, BlobError> {
         let digest = Hasher::of(Algorithm::Sha256, content);

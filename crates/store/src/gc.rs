@@ -38,6 +38,8 @@ pub enum Force {
     Refuse,
     /// Names are taken away all the same. An image that a container relies on stays, nameless.
     Untag,
+    /// Names are taken away, however many, but an image that a container relies on is a conflict.
+    Unused,
 }
 
 /// What has been removed, in the order and the words of `docker rmi`.
@@ -67,20 +69,22 @@ impl Store {
             let Some(image) = image else {
                 return Ok::<_, DbError>(None);
             };
+            let blobs = transaction.blobs_of(&image)?;
             transaction.forget_image(&image.id)?;
             removed.push(Removed::Deleted(image.id.clone()));
             let kept = chains(&transaction.images()?);
             let chain = chain_ids(&image.layers).into_iter().rev();
             removed.extend(chain.filter(|id| !kept.contains(id)).map(Removed::Deleted));
-            Ok(Some((image, transaction.forget_unused_layers()?)))
+            Ok(Some((blobs, transaction.forget_unused_layers()?)))
         })?;
-        if let Some((image, layers)) = gone {
+        if let Some((blobs, layers)) = gone {
             for layer in layers {
                 self.discard_layer(&layer.diff_id, &layer.directory)?;
             }
-            for blob in [image.manifest_digest, image.id] {
+            for blob in blobs {
                 self.discard_blob(&blob.hex())?;
             }
+            self.discard_merged()?;
         }
         Ok(removed)
     }
@@ -97,8 +101,8 @@ impl Store {
             if name == BASE || name.starts_with(TEMPORARY_PREFIX) {
                 continue;
             }
-            if let Some((diff_id, _)) = self.layers().identify(&name) {
-                self.discard_layer(&diff_id, &name)?;
+            if let Some(known) = self.layers().identify(&name) {
+                self.discard_layer(&known.record.diff_id, &name)?;
             }
         }
         for name in names_in(self.blobs().directory())? {
@@ -106,6 +110,7 @@ impl Store {
                 self.discard_blob(&name)?;
             }
         }
+        self.discard_merged()?;
         let path = self.root().join("ingest");
         let ingest = pin::open_directory(&path)?;
         for name in names_in(&path)? {
@@ -129,6 +134,23 @@ impl Store {
             return Ok(());
         }
         bury(layers.as_fd(), name).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Removes the merged images that no image is shown by. One that is missed can be made again.
+    fn discard_merged(&self) -> Result<(), StoreError> {
+        let path = self.merged();
+        let directory = match pin::open_directory(path) {
+            Err(error) if error.errno == Errno::NOENT => return Ok(()),
+            other => other?,
+        };
+        let needed = self.image_names()?;
+        for name in names_in(path)? {
+            if !needed.contains(&name) {
+                let failed = |errno| FileError::at("remove", &path.join(&name))(errno);
+                discard(directory.as_fd(), &name).map_err(failed)?;
+            }
+        }
         Ok(())
     }
 
@@ -216,7 +238,7 @@ fn untag(
     let last_tag = others(&tags) == 0;
     if let Some(container) = user
         .as_deref()
-        .filter(|_| last_tag && force == Force::Refuse)
+        .filter(|_| last_tag && force != Force::Untag)
     {
         return Err(in_use(reference, container));
     }
@@ -257,13 +279,11 @@ fn untag_all(
         .chain(&digests)
         .map(|name| repository(name))
         .collect();
-    if force == Force::Refuse {
-        if let Some(container) = &user {
-            return Err(in_use(&id.short(), container));
-        }
-        if repositories.len() > 1 {
-            return Err(DbError::ImageTagged { image: id.short() });
-        }
+    if let Some(container) = user.as_deref().filter(|_| force != Force::Untag) {
+        return Err(in_use(&id.short(), container));
+    }
+    if force == Force::Refuse && repositories.len() > 1 {
+        return Err(DbError::ImageTagged { image: id.short() });
     }
     for name in tags.into_iter().chain(digests) {
         transaction.untag(&name)?;
@@ -291,7 +311,7 @@ fn repository(reference: &str) -> &str {
 }
 
 /// OCI image spec, "config.md", "Layer ChainID".
-fn chain_ids(layers: &[Digest]) -> Vec<Digest> {
+pub(crate) fn chain_ids(layers: &[Digest]) -> Vec<Digest> {
     let mut chain: Vec<Digest> = Vec::with_capacity(layers.len());
     for diff_id in layers {
         chain.push(match chain.last() {

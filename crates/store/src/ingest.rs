@@ -5,7 +5,7 @@
 //! while it comes in: it gives back first what was there, then the network's bytes, keeping them.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -15,7 +15,6 @@ use rustix::io::Errno;
 
 use crate::blob::BlobError;
 use crate::file_error::FileError;
-use crate::hash::Hasher;
 use crate::pin;
 
 /// The partial downloads of one store.
@@ -33,7 +32,6 @@ pub struct Ingest {
     path: PathBuf,
     file: File,
     offset: u64,
-    hasher: Hasher,
 }
 
 impl Ingests {
@@ -42,8 +40,7 @@ impl Ingests {
         Self { directory }
     }
 
-    /// Opens or starts the download of a blob; what is there is hashed again. Waits while another
-    /// process is downloading the same blob.
+    /// Opens or starts the download of a blob. Waits while another process is downloading it.
     pub fn resume(&self, digest: &Digest, size_bytes: Option<u64>) -> Result<Ingest, BlobError> {
         let directory = pin::open_directory(&self.directory)?;
         let path = self.directory.join(digest.hex());
@@ -55,17 +52,43 @@ impl Ingests {
                 break file;
             }
         };
-        let mut ingest = Ingest {
+        let file = File::from(file);
+        let metadata = file.metadata().map_err(FileError::io("look at", &path))?;
+        let mut offset = metadata.len();
+        // More than the whole is no part of it.
+        if size_bytes.is_some_and(|size| offset > size) {
+            file.set_len(0).map_err(FileError::io("truncate", &path))?;
+            offset = 0;
+        }
+        Ok(Ingest {
             digest: digest.clone(),
             size_bytes,
             directory,
             path,
-            file: File::from(file),
-            offset: 0,
-            hasher: Hasher::new(digest.algorithm()),
-        };
-        ingest.rehash()?;
-        Ok(ingest)
+            file,
+            offset,
+        })
+    }
+}
+
+impl Ingests {
+    /// An empty file without a name, for bytes on their way out; it goes with its descriptor.
+    pub fn scratch(&self) -> Result<File, BlobError> {
+        let failed = |errno| FileError::at("make a temporary file in", &self.directory)(errno);
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.directory, flags, mode) {
+            Ok(file) => return Ok(file.into()),
+            // Not every file system has files without names: open(2), O_TMPFILE.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno).into()),
+        }
+        let directory = pin::open_directory(&self.directory)?;
+        let (name, _pin) = pin::temporary_file(directory.as_fd()).map_err(failed)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, &name, flags, mode).map_err(failed)?;
+        rustix::fs::unlinkat(&directory, &name, AtFlags::empty()).map_err(failed)?;
+        Ok(file.into())
     }
 }
 
@@ -84,47 +107,14 @@ impl Ingest {
         self.offset
     }
 
-    /// Forgets what is there: for a server that does not honour ranges, and for a wrong digest.
-    pub fn restart(&mut self) -> Result<(), BlobError> {
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .map_err(FileError::io("truncate", &self.path))?;
-        self.offset = 0;
-        self.hasher = Hasher::new(self.digest.algorithm());
-        Ok(())
-    }
-
-    /// Checks the whole of it and gives it back as a reader from the start. A wrong digest
-    /// removes the file: there is nothing to go on with.
-    pub fn finish(mut self) -> Result<Fetched, BlobError> {
-        if let Some(expected_bytes) = self.size_bytes.filter(|&size| size != self.offset) {
-            return Err(BlobError::WrongSize {
-                digest: self.digest.clone(),
-                expected_bytes,
-                actual_bytes: self.offset,
-            });
-        }
-        let actual = self.hasher.clone().finish();
-        if actual != self.digest {
-            let expected = self.digest.clone();
-            self.discard()?;
-            return Err(BlobError::WrongDigest { expected, actual });
-        }
-        self.rewind()?;
-        Ok(Fetched { ingest: self })
-    }
-
     /// Reads what is there, then `rest`, which is kept on the way. The reader of the result checks
-    /// the digest (unpacking does).
-    pub fn tee<R: Read>(mut self, rest: R) -> Result<Tee<R>, BlobError> {
-        self.rewind()?;
-        let stored_bytes = self.offset;
-        Ok(Tee {
+    /// the digest (unpacking does): what an earlier process left is believed no more than what comes.
+    pub fn tee<R: Read>(self, rest: R) -> Tee<R> {
+        Tee {
+            stored_bytes: self.offset,
             ingest: self,
-            stored_bytes,
             rest,
-        })
+        }
     }
 
     /// Removes the file: the blob has been used, or must not be.
@@ -135,36 +125,8 @@ impl Ingest {
         }
     }
 
-    fn rewind(&mut self) -> Result<(), BlobError> {
-        self.file
-            .rewind()
-            .map_err(FileError::io("rewind", &self.path))?;
-        Ok(())
-    }
-
-    /// Hashes what an earlier process left. More than the whole is no part of it.
-    fn rehash(&mut self) -> Result<(), BlobError> {
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let count = self
-                .file
-                .read(&mut buffer)
-                .map_err(FileError::io("read", &self.path))?;
-            if count == 0 {
-                break;
-            }
-            self.hasher.update(&buffer[..count]);
-            self.offset += count as u64;
-        }
-        if self.size_bytes.is_some_and(|size| self.offset > size) {
-            self.restart()?;
-        }
-        Ok(())
-    }
-}
-
-impl Write for Ingest {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Keeps bytes at the end.
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let left = self
             .size_bytes
             .map_or(u64::MAX, |size| size.saturating_sub(self.offset));
@@ -174,33 +136,9 @@ impl Write for Ingest {
                 format!("blob {} goes on past its declared size", self.digest),
             ));
         }
-        let count = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.offset += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.offset += bytes.len() as u64;
         Ok(())
-    }
-}
-
-/// A download that is whole and right, as a reader from its start.
-#[derive(Debug)]
-pub struct Fetched {
-    ingest: Ingest,
-}
-
-impl Fetched {
-    /// Removes the file; to be called when its layer has been unpacked.
-    pub fn discard(self) -> Result<(), BlobError> {
-        self.ingest.discard()
-    }
-}
-
-impl Read for Fetched {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.ingest.file.read(buffer)
     }
 }
 
@@ -218,15 +156,6 @@ impl<R> Tee<R> {
     pub fn discard(self) -> Result<(), BlobError> {
         self.ingest.discard()
     }
-
-    /// The download as far as it has come, to go on with another connection.
-    pub fn into_ingest(mut self) -> Result<Ingest, BlobError> {
-        self.ingest
-            .file
-            .seek(SeekFrom::End(0))
-            .map_err(FileError::io("seek in", &self.ingest.path))?;
-        Ok(self.ingest)
-    }
 }
 
 impl<R: Read> Read for Tee<R> {
@@ -242,7 +171,7 @@ impl<R: Read> Read for Tee<R> {
             return Ok(count);
         }
         let count = self.rest.read(buffer)?;
-        self.ingest.write_all(&buffer[..count])?;
+        self.ingest.keep(&buffer[..count])?;
         Ok(count)
     }
 }
@@ -250,6 +179,7 @@ impl<R: Read> Read for Tee<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::Hasher;
     use gamut_spec::digest::Algorithm;
 
     fn ingests() -> (tempfile::TempDir, Ingests) {
@@ -258,21 +188,22 @@ mod tests {
         (directory, ingests)
     }
 
+    fn read(mut tee: impl Read) -> io::Result<String> {
+        let mut text = String::new();
+        tee.read_to_string(&mut text).map(|_| text)
+    }
+
     #[test]
     fn a_download_that_died_goes_on_where_it_was() {
         let (directory, ingests) = ingests();
         let digest = Hasher::of(Algorithm::Sha256, b"hello world");
-        let mut first = ingests.resume(&digest, Some(11)).expect("started");
-        first.write_all(b"hello ").expect("written");
-        drop(first);
-        let mut second = ingests.resume(&digest, Some(11)).expect("resumed");
+        let first = ingests.resume(&digest, Some(11)).expect("started");
+        assert_eq!(read(first.tee(&b"hello "[..])).expect("read"), "hello ");
+        let second = ingests.resume(&digest, Some(11)).expect("resumed");
         assert_eq!(second.offset(), 6);
-        second.write_all(b"world").expect("written");
-        let mut fetched = second.finish().expect("whole");
-        let mut text = String::new();
-        fetched.read_to_string(&mut text).expect("read");
-        assert_eq!(text, "hello world");
-        fetched.discard().expect("removed");
+        let mut tee = second.tee(&b"world"[..]);
+        assert_eq!(read(&mut tee).expect("read"), "hello world");
+        tee.discard().expect("removed");
         assert_eq!(
             std::fs::read_dir(directory.path()).expect("listed").count(),
             0
@@ -280,46 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn a_tee_gives_the_stored_part_first_and_keeps_the_rest() {
+    fn more_than_the_declared_size_is_not_kept() {
         let (_directory, ingests) = ingests();
-        let digest = Hasher::of(Algorithm::Sha256, b"hello world");
-        let mut first = ingests.resume(&digest, None).expect("started");
-        first.write_all(b"hello ").expect("written");
-        let mut tee = first.tee(&b"wor"[..]).expect("teed");
-        let mut text = String::new();
-        tee.read_to_string(&mut text).expect("read");
-        assert_eq!(text, "hello wor");
-        let mut ingest = tee.into_ingest().expect("back");
-        assert_eq!(ingest.offset(), 9);
-        ingest.write_all(b"ld").expect("written");
-        ingest.finish().expect("whole").discard().expect("removed");
-    }
-
-    #[test]
-    fn wrong_content_is_thrown_away_and_short_content_is_kept() {
-        let (directory, ingests) = ingests();
         let digest = Hasher::of(Algorithm::Sha256, b"right");
-        let mut short = ingests.resume(&digest, Some(5)).expect("started");
-        short.write_all(b"ri").expect("written");
-        let error = short.finish().expect_err("short");
-        assert!(
-            matches!(
-                error,
-                BlobError::WrongSize {
-                    actual_bytes: 2,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        let mut wrong = ingests.resume(&digest, Some(5)).expect("resumed");
-        wrong.write_all(b"xxx").expect("written");
-        assert!(wrong.write_all(b"y").is_err(), "past the declared size");
-        let error = wrong.finish().expect_err("wrong");
-        assert!(matches!(error, BlobError::WrongDigest { .. }), "{error}");
-        assert_eq!(
-            std::fs::read_dir(directory.path()).expect("listed").count(),
-            0
-        );
+        let first = ingests.resume(&digest, Some(8)).expect("started");
+        assert!(read(first.tee(&b"much more"[..])).is_err());
+        let second = ingests.resume(&digest, None).expect("resumed");
+        assert_eq!(second.offset(), 0);
+        read(second.tee(&b"much more"[..])).expect("read");
+        // What is longer than the blob is no part of it.
+        let third = ingests.resume(&digest, Some(5)).expect("resumed");
+        assert_eq!(third.offset(), 0);
     }
 }

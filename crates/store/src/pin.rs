@@ -139,7 +139,7 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, FileError> {
 /// A directory in the making: named `tmp-…`, locked, and removed with its tree when dropped
 /// without having been published.
 #[derive(Debug)]
-pub(crate) struct TemporaryDirectory {
+pub struct TemporaryDirectory {
     parent: OwnedFd,
     parent_path: PathBuf,
     name: String,
@@ -183,7 +183,7 @@ impl TemporaryDirectory {
     }
 
     /// Its present path, for messages.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.parent_path.join(&self.name)
     }
 

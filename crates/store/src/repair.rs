@@ -58,7 +58,7 @@ impl Store {
 
     /// Whatever is called `tmp-…` and has no living maker.
     fn remove_temporaries(&self, report: &mut RepairReport) -> Result<(), StoreError> {
-        for directory in ["blobs/sha256", "ingest", "layers", "containers"] {
+        for directory in ["blobs/sha256", "ingest", "layers", "merged", "containers"] {
             let path = self.root().join(directory);
             for name in names_in(&path)? {
                 if name.starts_with(TEMPORARY_PREFIX) {
@@ -78,9 +78,9 @@ impl Store {
                 continue;
             }
             match self.layers().identify(&name) {
-                Some((_, true)) => {}
-                Some((diff_id, false)) => {
-                    self.discard_layer(&diff_id, &name)?;
+                Some(known) if known.is_since_boot() => {}
+                Some(known) => {
+                    self.discard_layer(&known.record.diff_id, &name)?;
                     if !path.join(&name).exists() {
                         report.removed.push(path.join(&name));
                     }
@@ -112,17 +112,17 @@ impl Store {
     fn find_missing(&self, report: &mut RepairReport) -> Result<(), StoreError> {
         for layer in self.db().layers()? {
             let known = self.layers().identify(&layer.directory);
-            let whole = known.is_some_and(|(diff_id, _)| diff_id == layer.diff_id);
-            if !whole || !self.layers().tree(&layer).is_dir() {
+            let whole = known.is_some_and(|known| known.record.diff_id == layer.diff_id);
+            if !whole || !self.layers().tree(&layer).exists() {
                 report.missing.push(Missing::Layer(layer.diff_id));
             }
         }
         for image in self.db().images()? {
-            for blob in [&image.manifest_digest, &image.id] {
-                if !self.blobs().path(blob).is_file() {
+            for blob in self.db().blobs_of(&image)? {
+                if !self.blobs().path(&blob).is_file() {
                     report.missing.push(Missing::Blob {
                         image: image.id.clone(),
-                        blob: blob.clone(),
+                        blob,
                     });
                 }
             }

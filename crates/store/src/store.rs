@@ -7,6 +7,8 @@
 //!   container directory without a row is a leftover, whoever finds it.
 //! - What is deleted is renamed to `tmp-…` first, so that nothing half-deleted has a name.
 
+use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use gamut_spec::digest::Digest;
@@ -16,11 +18,18 @@ use rustix::io::Errno;
 
 use crate::blob::{Blob, BlobError, Blobs};
 use crate::db::{Db, DbError, Image};
+use crate::erofs::format::Algorithm;
+use crate::erofs::read::Image as ErofsImage;
 use crate::file_error::FileError;
 use crate::ingest::Ingests;
-use crate::layer::{Layer, LayerError, LayerRecord, Layers, TREE};
-use crate::pin;
-use crate::snapshot::{BASE, MOUNT_POINTS, Overlay, SnapshotError};
+use crate::layer::{Form, Layer, LayerError, LayerRecord, Layers, TREE};
+use crate::pin::{self, TemporaryDirectory};
+use crate::seal::SealError;
+use crate::share::ShareError;
+use crate::snapshot::{
+    BASE, Copy, Drawing, Driver, Lower, MOUNT_POINTS, MergedError, Overlay, RootAttributes, Roots,
+    SnapshotError, Snapshotter,
+};
 
 /// Where the store is when nobody says otherwise.
 pub const DEFAULT_ROOT: &str = "/var/lib/gamut";
@@ -43,6 +52,15 @@ pub enum StoreError {
     /// A container's root could not be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// An image's layers could not be merged.
+    #[error(transparent)]
+    Merged(#[from] MergedError),
+    /// A layer is not what was sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Files cannot be kept once.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// The image to be recorded lacks a layer.
     #[error("image {} has the layer {}, which is not among those given", image.short(), layer.short())]
     LayerMissing {
@@ -61,6 +79,10 @@ impl StoreError {
             Self::Blob(error) => Some(error),
             Self::Layer(error) => Some(error),
             Self::Snapshot(error) => Some(error),
+            Self::Merged(MergedError::File(error)) => Some(error),
+            Self::Merged(MergedError::Merge(error)) => Some(error),
+            Self::Seal(error) => Some(error),
+            Self::Share(error) => Some(error),
             Self::LayerMissing { .. } => None,
         }
     }
@@ -84,7 +106,8 @@ pub struct Store {
     blobs: Blobs,
     ingests: Ingests,
     layers: Layers,
-    snapshots: Overlay,
+    overlay: Overlay,
+    copy: Copy,
 }
 
 impl Store {
@@ -101,7 +124,8 @@ impl Store {
             blobs: Blobs::new(root.join("blobs/sha256")),
             ingests: Ingests::new(root.join("ingest")),
             layers: Layers::new(layers.clone()),
-            snapshots: Overlay::new(layers, root.join("containers")),
+            overlay: Overlay::new(layers.clone(), root.join("containers")),
+            copy: Copy::new(layers, root.join("containers")),
             root: root.to_owned(),
         })
     }
@@ -136,9 +160,17 @@ impl Store {
         &self.layers
     }
 
-    /// Containers' roots.
-    pub fn snapshots(&self) -> &Overlay {
-        &self.snapshots
+    /// What makes containers' roots.
+    pub fn snapshots(&self, driver: Driver) -> &dyn Snapshotter {
+        match driver {
+            Driver::Erofs | Driver::Overlay => &self.overlay,
+            Driver::Copy => &self.copy,
+        }
+    }
+
+    /// Containers' roots, whatever made them.
+    pub fn roots(&self) -> &Roots {
+        self.overlay.roots()
     }
 
     /// The directory of a container, for whatever is kept beside its root.
@@ -193,6 +225,13 @@ impl Store {
                 return Err(BlobError::NotFound(digest.clone()).into());
             }
         }
+        let records: Vec<_> = image
+            .layers
+            .iter()
+            .filter_map(|id| layers.iter().find(|layer| layer.record.diff_id == *id))
+            .map(|layer| layer.record.clone())
+            .collect();
+        self.merge(&records)?;
         if durability == Durability::Power {
             self.sync()?;
         }
@@ -217,11 +256,90 @@ impl Store {
 
     /// The layers of an image as a snapshotter wants them, if all of them are known.
     pub fn image_layers(&self, image: &Image) -> Result<Vec<LayerRecord>, StoreError> {
-        let known = image.layers.iter().map(|id| {
-            let layer = self.db.layer(id)?;
-            layer.ok_or_else(|| DbError::not_found("layer", &id.to_string()).into())
-        });
-        known.collect()
+        let known = self.db.layers_of(&image.layers)?;
+        let missing = image
+            .layers
+            .iter()
+            .zip(known.iter().map(Some).chain(std::iter::repeat(None)))
+            .find(|(wanted, found)| found.is_none_or(|found| found.diff_id != **wanted));
+        match missing {
+            Some((wanted, _)) => Err(DbError::not_found("layer", &wanted.to_string()).into()),
+            None => Ok(known),
+        }
+    }
+
+    /// Whether everything that a recorded image is made of is there.
+    pub fn is_whole(&self, image: &Image) -> Result<bool, StoreError> {
+        for blob in self.db.blobs_of(image)? {
+            if self.blobs.get(&blob)?.is_none() {
+                return Ok(false);
+            }
+        }
+        let layers = self.db.layers_of(&image.layers)?;
+        let is_there = |layer: &LayerRecord| self.layers.tree(layer).exists();
+        Ok(layers.len() == image.layers.len() && layers.iter().all(is_there))
+    }
+
+    /// What shows an image of these layers, the top one first.
+    pub fn stack(&self, layers: &[LayerRecord]) -> Vec<Lower> {
+        self.overlay.stack(layers)
+    }
+
+    /// Says what the root of container `id` will be, over the directory `image` that shows all of an
+    /// image, whose root directory is like `root`.
+    pub fn draw_over(
+        &self,
+        id: &str,
+        image: PathBuf,
+        root: RootAttributes,
+    ) -> Result<Drawing, SnapshotError> {
+        let lower = vec![Lower::Directory(image)];
+        self.overlay.draw_over(id, lower, root)
+    }
+
+    /// Makes the merged image of these layers, if they have one and it is not there.
+    pub fn merge(&self, layers: &[LayerRecord]) -> Result<(), StoreError> {
+        Ok(self.overlay.merge(layers)?)
+    }
+
+    /// Where merged images are.
+    pub(crate) fn merged(&self) -> &Path {
+        self.overlay.merged()
+    }
+
+    /// The names of all EROFS images that the images in the database are shown by.
+    pub fn image_names(&self) -> Result<HashSet<String>, StoreError> {
+        let mut names = HashSet::new();
+        for image in self.db.images()? {
+            names.extend(self.names_of(&image)?);
+        }
+        Ok(names)
+    }
+
+    /// The names of the EROFS images that an image is shown by.
+    pub fn names_of(&self, image: &Image) -> Result<Vec<String>, StoreError> {
+        // One that lacks a layer cannot be mounted.
+        let layers = self.db.layers_of(&image.layers)?;
+        let name = |lower| match lower {
+            Lower::Image(image) => Some(image.name),
+            Lower::Directory(_) => None,
+        };
+        Ok(self.stack(&layers).into_iter().filter_map(name).collect())
+    }
+
+    /// What the files of a layer are compressed with; nothing if it cannot be read.
+    pub fn layer_algorithms(&self, layer: &LayerRecord) -> Vec<Algorithm> {
+        let image = match layer.form {
+            Form::Directory => None,
+            Form::Erofs | Form::Lazy => File::open(self.layers.tree(layer)).ok(),
+        };
+        let image = image.and_then(|file| ErofsImage::open(file).ok());
+        image.map_or_else(Vec::new, |image| image.algorithms().collect())
+    }
+
+    /// A new directory in the store that goes with the value.
+    pub fn scratch(&self) -> Result<TemporaryDirectory, StoreError> {
+        Ok(TemporaryDirectory::new(&self.root.join("containers"))?)
     }
 }
 
@@ -245,6 +363,7 @@ pub(crate) fn make_directories(root: &Path) -> Result<(), FileError> {
         "containers",
         "layers",
         "layers/base",
+        "merged",
         "volumes",
     ] {
         make_directory(&root.join(name), private)?;

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::pin::temporary_name;
@@ -54,7 +54,11 @@ fn remove_at(
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(errno),
         };
-        empty(directory.as_fd(), trash, depth, moved)?;
+        match empty(directory.as_fd(), trash, depth, moved) {
+            // Somebody else removes it too: ext4 lists no directory that is gone.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
         match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             // `getdents64` may skip entries while others are being removed: look again.
@@ -130,11 +134,38 @@ pub struct Usage {
     pub inodes: u64,
 }
 
-/// Measures the tree below the directory `top`. What vanishes meanwhile is not counted, nor is
-/// what lies deeper than a path of `PATH_MAX` (4096) bytes reaches.
+/// Measures the tree below the directory `top`, as far as [`names`] reaches.
 pub(crate) fn usage(top: BorrowedFd<'_>) -> Result<Usage, Errno> {
     let mut usage = Usage::default();
+    walk(top, |_, stat| usage.add(stat))?;
+    Ok(usage)
+}
+
+impl Usage {
+    /// Counts one inode.
+    pub(crate) fn add(&mut self, stat: &Stat) {
+        self.inodes += 1;
+        self.allotted_bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+    }
+}
+
+/// Calls `visit` with each inode that [`names`] finds, and one of its paths: one with several names
+/// is visited once.
+pub(crate) fn walk(top: BorrowedFd<'_>, mut visit: impl FnMut(&[u8], &Stat)) -> Result<(), Errno> {
     let mut linked = HashSet::new();
+    names(top, |path, stat| {
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_directory || stat.st_nlink == 1 || linked.insert(stat.st_ino) {
+            visit(path, stat);
+        }
+    })
+}
+
+/// Calls `visit` with each name below the directory `top`, on its file system, as a path relative to
+/// it. What vanishes meanwhile is left out, as is what lies deeper than a path of `PATH_MAX` (4096)
+/// bytes reaches.
+pub(crate) fn names(top: BorrowedFd<'_>, mut visit: impl FnMut(&[u8], &Stat)) -> Result<(), Errno> {
+    let device = rustix::fs::fstat(top)?.st_dev;
     let mut pending = vec![Vec::new()];
     while let Some(path) = pending.pop() {
         let directory = match open_beneath(top, &path) {
@@ -142,32 +173,37 @@ pub(crate) fn usage(top: BorrowedFd<'_>) -> Result<Usage, Errno> {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => continue,
             Err(errno) => return Err(errno),
         };
-        for_each_entry(directory.as_fd(), |name, _| {
+        let listed = for_each_entry(directory.as_fd(), |name, _| {
             let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => return Ok(()),
                 Err(errno) => return Err(errno),
             };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind == FileType::Directory {
-                let mut below = path.clone();
-                if !below.is_empty() {
-                    below.push(b'/');
-                }
-                below.extend_from_slice(name.to_bytes());
-                pending.push(below);
-            } else if stat.st_nlink > 1 && !linked.insert((stat.st_dev, stat.st_ino)) {
+            if stat.st_dev != device {
                 return Ok(());
             }
-            usage.inodes += 1;
-            usage.allotted_bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            let mut below = path.clone();
+            if !below.is_empty() {
+                below.push(b'/');
+            }
+            below.extend_from_slice(name.to_bytes());
+            visit(&below, &stat);
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                pending.push(below);
+            }
             Ok(())
-        })?;
+        });
+        // A directory that has been removed since it was opened lists nothing more: getdents(2).
+        match listed {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
     }
-    Ok(usage)
+    Ok(())
 }
 
-fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+/// Opens the directory `path` below `top`, through no link; the empty path is `top`.
+pub(crate) fn open_beneath(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
@@ -193,6 +229,48 @@ mod tests {
         assert!(measured.inodes > 30, "{measured:?}");
         remove(root.as_fd(), "deep".as_ref(), root.as_fd()).expect("removed");
         assert_eq!(std::fs::read_dir(top.path()).expect("listed").count(), 0);
+    }
+
+    #[test]
+    fn several_may_remove_the_same_tree() {
+        let top = tempfile::tempdir().expect("a directory");
+        let root = std::fs::File::open(top.path()).expect("it opens");
+        for _ in 0..30 {
+            for nested in 0..20 {
+                let path = top.path().join(format!("tree/{nested}/a/b/c"));
+                std::fs::create_dir_all(path).expect("made");
+            }
+            let one = || remove(root.as_fd(), "tree".as_ref(), root.as_fd());
+            let (first, second) = std::thread::scope(|scope| {
+                let other = scope.spawn(one);
+                (one(), other.join().expect("no panic"))
+            });
+            assert_eq!((first, second), (Ok(()), Ok(())));
+            assert!(!top.path().join("tree").exists());
+        }
+    }
+
+    #[test]
+    fn what_vanishes_while_it_is_measured_is_left_out() {
+        let top = tempfile::tempdir().expect("a directory");
+        for name in ["a", "b"] {
+            std::fs::create_dir(top.path().join(name)).expect("made");
+            std::fs::write(top.path().join(name).join("file"), "x").expect("written");
+        }
+        let root = std::fs::File::open(top.path()).expect("it opens");
+        let mut seen = 0;
+        names(root.as_fd(), |path, _| {
+            seen += 1;
+            // Everything goes as soon as something is seen in one of the two, which is open then.
+            if path.ends_with(b"file") {
+                for name in ["a", "b"] {
+                    let gone = std::fs::remove_dir_all(top.path().join(name));
+                    gone.expect("removed");
+                }
+            }
+        })
+        .expect("measured");
+        assert_eq!(seen, 3);
     }
 
     #[test]

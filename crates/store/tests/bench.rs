@@ -7,6 +7,7 @@ use gamut_store::Digest;
 use gamut_store::Store;
 use gamut_store::layer::{Layer, LayerError};
 use gamut_store::unpack::{LayerSource, UnpackOptions, UnpackProblem, Warnings};
+use gamut_store::verify::Verdict;
 use sha2::Digest as _;
 
 pub(crate) const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -76,7 +77,8 @@ pub(crate) fn problem<T>(result: Result<T, LayerError>, scratch: &Scratch) -> Un
     }
 }
 
-/// Unpacks `bytes`, which are `tar` compressed.
+/// Unpacks `bytes`, which are `tar` compressed. Whatever is unpacked must be good for the same
+/// archive again, and be found sound.
 pub(crate) fn unpack(
     store: &Store,
     tar: &[u8],
@@ -91,7 +93,16 @@ pub(crate) fn unpack(
         media_type,
         diff_id: &diff_id,
     };
-    store.layers().unpack(&source, bytes, options)
+    let unpacked = store.layers().unpack(&source, bytes, options)?;
+    let mut again = Vec::new();
+    let mut reproduction = store.layers().reproduce(&unpacked.0).expect("a record");
+    if let Err(error) = reproduction.read_to_end(&mut again) {
+        panic!("it cannot be reproduced: {error}");
+    }
+    assert!(again == tar, "another archive was reproduced");
+    let verdict = store.verify_layer(&unpacked.0.record).expect("verified");
+    assert_eq!(verdict, Verdict::Sound);
+    Ok(unpacked)
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> Digest {

@@ -1,5 +1,6 @@
 //! What goes wrong on the way: each has its own error, and nothing is left behind.
 
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
@@ -86,6 +87,35 @@ fn damaged_streams_are_called_so() {
     }
 }
 
+/// Each of the threads can be the one that has had enough; the others would go on for ever.
+#[test]
+fn whoever_fails_ends_a_stream_without_end() {
+    let scratch = Scratch::new();
+    let tar = tar();
+    let damaged = [&gzip(&tar)[..tar.len() / 2], &[0xff; 64]].concat();
+    let unsafe_path = Tar::new().file("../a", "x").end();
+    let cases = [
+        (&damaged, None, "data is damaged"),
+        (&unsafe_path, None, "`..`"),
+        (&tar, Some(5 << 20), "the declared 5242880 bytes"),
+    ];
+    for (beginning, size_bytes, expected) in cases {
+        let (digest, diff_id) = (sha256(beginning), sha256(&tar));
+        let source = LayerSource {
+            digest: &digest,
+            size_bytes,
+            media_type: TAR,
+            diff_id: &diff_id,
+        };
+        let endless = beginning.as_slice().chain(std::io::repeat(0));
+        let options = UnpackOptions::default();
+        let result = scratch.store.layers().unpack(&source, endless, &options);
+        let problem = problem(result, &scratch);
+        let told = problem.to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
 #[test]
 fn a_broken_connection_is_called_so_and_can_be_tried_again() {
     let scratch = Scratch::new();
@@ -102,7 +132,7 @@ fn a_broken_connection_is_called_so_and_can_be_tried_again() {
     let ingests = scratch.store.ingests();
     let (first, second) = whole.split_at(whole.len() / 3);
     let ingest = ingests.resume(&digest, source.size_bytes).expect("started");
-    let mut tee = ingest.tee(Breaks(first)).expect("teed");
+    let mut tee = ingest.tee(Breaks(first));
     let result = scratch.store.layers().unpack(&source, &mut tee, &options);
     let error = result.as_ref().expect_err("broken");
     assert_eq!(error.kind(), Kind::Unavailable);
@@ -112,7 +142,7 @@ fn a_broken_connection_is_called_so_and_can_be_tried_again() {
     // Another process, later: the network gives the rest only.
     let ingest = ingests.resume(&digest, source.size_bytes).expect("resumed");
     assert_eq!(ingest.offset(), first.len() as u64);
-    let mut tee = ingest.tee(second).expect("teed");
+    let mut tee = ingest.tee(second);
     scratch
         .store
         .layers()

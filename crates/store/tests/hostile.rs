@@ -267,6 +267,22 @@ fn whiteouts_of_no_name_are_refused() {
 }
 
 #[test]
+fn a_device_whose_number_has_no_room_is_no_other_device() {
+    if !root("a_device_whose_number_has_no_room_is_no_other_device") {
+        return;
+    }
+    // 4096:0 would come out as 0:0, a whiteout; 1:1048579 as 1:3.
+    for (major, minor) in [(b"0010000", b"0000000"), (b"0000001", b"4000003")] {
+        let tar = Tar::new().raw(b'3', "device", "", b"", |header| {
+            header[329..336].copy_from_slice(major);
+            header[337..344].copy_from_slice(minor);
+        });
+        let problem = Scratch::new().refused(&tar.end()).to_string();
+        assert!(problem.starts_with("cannot make the device"), "{problem}");
+    }
+}
+
+#[test]
 fn devices_stay_in_their_place() {
     if !root("devices_stay_in_their_place") {
         return;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gamut_spec::{Fault, Kind};
 use gamut_store::db::{Container, DbError, Image};
 use gamut_store::gc::{Force, ImageTarget, Removed};
-use gamut_store::snapshot::Snapshotter;
+use gamut_store::snapshot::{Driver, Lower};
 use gamut_store::{Digest, Durability, Store, StoreError};
 
 use crate::bench::{Scratch, Tar, listed, sha256};
@@ -131,10 +131,14 @@ fn an_image_is_recorded_found_and_mountable() {
     assert_eq!(diff_ids, image.layers);
     let mount = scratch
         .store
-        .snapshots()
+        .snapshots(Driver::Overlay)
         .prepare("c", &records)
         .expect("prepared");
-    assert!(mount.lower[0].join("b").exists() && mount.lower[1].join("a").exists());
+    let shows = |index: usize, name: &str| match &mount.lower[index] {
+        Lower::Directory(path) => path.join(name).exists(),
+        Lower::Image(image) => panic!("{image:?}"),
+    };
+    assert!(shows(0, "b") && shows(1, "a"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use gamut_store::Store;
 use gamut_store::repair::{Missing, RepairReport};
-use gamut_store::snapshot::Snapshotter;
+use gamut_store::snapshot::Driver;
 use gamut_store::unpack::{LayerSource, UnpackOptions};
 
 use crate::bench::{Scratch, TAR, Tar, listed, sha256};
@@ -165,7 +165,7 @@ fn what_is_gone_is_reported() {
     );
     scratch
         .store
-        .snapshots()
+        .snapshots(Driver::Overlay)
         .prepare(&made.id, &[])
         .expect("prepared");
     assert_eq!(scratch.store.repair().expect("repaired").missing.len(), 2);

@@ -4,6 +4,9 @@
 //! none, or where several calls must be made in one order to be safe.
 
 pub mod bpf;
+pub mod command;
+pub mod dedupe;
+pub mod device_mapper;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 pub mod early;
 /// Elsewhere the C library starts fast enough, or another way: nothing is begun before it.
@@ -15,7 +18,13 @@ pub mod early {
         None
     }
 }
+pub mod fanotify;
+pub mod file_ids;
+pub mod fs_verity;
+pub mod guest;
 pub mod interface;
+pub mod landlock;
+pub mod loop_device;
 pub mod mount;
 pub mod netlink;
 pub mod own_program;
@@ -24,5 +33,7 @@ pub mod schedule;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod spawn;
+pub mod tap;
 mod turn;
 pub mod user_namespace;

@@ -198,37 +198,6 @@ pub fn install_stdio(
     Ok(())
 }
 
-/// Has a program started with descriptors 3, 4, … beside its three streams. They stay open here until
-/// the command is dropped.
-///
-/// # Errors
-/// `EMFILE` of fcntl(2).
-pub fn pass_on<const N: usize>(
-    command: &mut std::process::Command,
-    descriptors: [OwnedFd; N],
-) -> Result<(), Errno> {
-    // Above every target, so that no copy overwrites a source before its turn.
-    let above = 3 + N as i32;
-    let mut sources = Vec::with_capacity(N);
-    for descriptor in &descriptors {
-        sources.push(rustix::io::fcntl_dupfd_cloexec(descriptor, above)?);
-    }
-    let install = move || {
-        for (target, source) in (3..).zip(&sources) {
-            // SAFETY: dup2 takes two integers. This runs in the child, just before exec: what its
-            // targets were there, copies of the parent's that exec would close, nobody uses again.
-            if unsafe { libc::dup2(source.as_raw_fd(), target) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: pre_exec wants a closure that is safe between fork and exec in a program with threads:
-    // this one calls dup2 and reads errno, and neither allocates nor takes a lock.
-    unsafe { std::os::unix::process::CommandExt::pre_exec(command, install) };
-    Ok(())
-}
-
 /// Creates new namespaces for the caller; unshare(2).
 ///
 /// # Errors
@@ -364,24 +333,42 @@ fn unwritten(line: &str) -> Option<(usize, usize)> {
 /// # Errors
 /// `ENOSYS` before Linux 5.9.
 pub fn close_all_but(first: u32, kept: [BorrowedFd<'_>; 2]) -> Result<(), Errno> {
-    let [a, b] = kept.map(|fd| fd.as_raw_fd() as u32);
-    let (low, high) = (a.min(b), a.max(b));
-    for (from, to) in [
-        (first, low.wrapping_sub(1)),
-        (first.max(low + 1), high.wrapping_sub(1)),
-        (first.max(high + 1), u32::MAX),
-    ] {
-        if from > to {
-            continue;
+    let mut kept = kept.map(|fd| fd.as_raw_fd() as u32);
+    close_between(first, &mut kept)
+}
+
+/// Closes every descriptor from `first` up but these. For a process that goes into a jail, or into
+/// another program: whatever else it owns it must neither use nor drop from here on.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_others(first: u32, kept: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    close_between(first, &mut kept)
+}
+
+/// Closes what lies between the kept ones. Allocates nothing.
+fn close_between(first: u32, kept: &mut [u32]) -> Result<(), Errno> {
+    kept.sort_unstable();
+    let mut from = first;
+    for kept in kept {
+        if from < *kept {
+            close_range(from, *kept - 1)?;
         }
-        // SAFETY: takes three integers. This process neither reads nor drops what owns the closed
-        // descriptors: it executes a program or ends.
-        let result = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
-        if result != 0 {
-            return Err(last_errno());
-        }
+        from = from.max(*kept + 1);
     }
-    Ok(())
+    close_range(from, u32::MAX)
+}
+
+fn close_range(from: u32, to: u32) -> Result<(), Errno> {
+    // SAFETY: takes three integers. This process neither reads nor drops what owns the closed
+    // descriptors: the callers of `close_all_but` and `close_others` have been told so.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
 }
 
 /// Closes every descriptor from `first` up. For the start of `main` only, of a process that was
@@ -420,20 +407,6 @@ mod tests {
         ] {
             assert_eq!(unwritten(kept), None, "{kept}");
         }
-    }
-
-    #[test]
-    fn a_program_gets_the_descriptors_that_are_passed_on() {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let other = rustix::io::fcntl_dupfd_cloexec(&reader, 0).unwrap();
-        let mut command = std::process::Command::new("/bin/sh");
-        command.args(["-c", "echo hello >&4"]);
-        pass_on(&mut command, [other, writer]).unwrap();
-        assert!(command.status().unwrap().success());
-        drop(command);
-        let mut buffer = [0; 16];
-        assert_eq!(rustix::io::read(&reader, &mut buffer), Ok(6));
-        assert_eq!(rustix::io::read(&reader, &mut buffer), Ok(0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 /// How many descriptors one packet may carry.
-pub const MAX_DESCRIPTORS: usize = 32;
+pub const MAX_DESCRIPTORS: usize = 160;
 
 /// A connected pair of packet sockets (SOCK_SEQPACKET), both close-on-exec.
 ///

@@ -20,8 +20,9 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<(), Box<dyn std::error::Error>> {
     match words {
         ["serve", ports @ ..] => {
+            let mut servers = Vec::new();
             for port in ports {
-                whoami::serve(port.parse()?)?;
+                servers.push(whoami::serve(port.parse()?)?);
             }
             println!("ready");
             loop {

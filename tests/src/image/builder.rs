@@ -1,6 +1,6 @@
 //! Manifest and config over layers, in OCI's or Docker's words.
 
-use super::{Blob, Compression, Image, Layer, digest};
+use super::{Blob, Compression, Image, Layer};
 use serde_json::{Value, json};
 
 /// Which family of media types a document uses.
@@ -37,11 +37,15 @@ impl Types {
     pub(super) fn layer(self, compression: Compression) -> &'static str {
         match (self, compression) {
             (Self::Oci, Compression::Plain) => "application/vnd.oci.image.layer.v1.tar",
-            (Self::Oci, Compression::Gzip) => "application/vnd.oci.image.layer.v1.tar+gzip",
+            (Self::Oci, Compression::Gzip | Compression::Estargz) => {
+                "application/vnd.oci.image.layer.v1.tar+gzip"
+            }
             // Docker has no word of its own for zstd; its tools write OCI's.
-            (_, Compression::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
+            (_, Compression::Zstd | Compression::ZstdChunked) => {
+                "application/vnd.oci.image.layer.v1.tar+zstd"
+            }
             (Self::Docker, Compression::Plain) => "application/vnd.docker.image.rootfs.diff.tar",
-            (Self::Docker, Compression::Gzip) => {
+            (Self::Docker, Compression::Gzip | Compression::Estargz) => {
                 "application/vnd.docker.image.rootfs.diff.tar.gzip"
             }
         }
@@ -105,8 +109,7 @@ impl ImageBuilder {
 
     /// A layer from the bytes of an archive, well-formed or not.
     pub fn tar(mut self, tar: &[u8]) -> Self {
-        self.layers
-            .push((self.compression.pack(tar, self.types), digest(tar)));
+        self.layers.push(self.compression.pack(tar, self.types));
         self
     }
 

@@ -1,6 +1,6 @@
 //! One layer: a tar archive built entry by entry, honest or not.
 
-use super::Blob;
+use super::{Blob, digest, seekable};
 use flate2::write::GzEncoder;
 use std::collections::HashMap;
 use std::fs;
@@ -15,6 +15,10 @@ pub enum Compression {
     Plain,
     Gzip,
     Zstd,
+    /// gzip with a table of contents.
+    Estargz,
+    /// zstd with a table of contents.
+    ZstdChunked,
 }
 
 /// A tar archive under construction. Entries are written exactly as told, in order.
@@ -208,8 +212,18 @@ impl Layer {
 }
 
 impl Compression {
-    /// Packs a tar archive into a blob. `docker` chooses Docker's media type over OCI's.
-    pub(super) fn pack(self, tar: &[u8], types: super::Types) -> Blob {
+    /// Packs a tar archive into a blob, and gives the digest of what that unpacks to.
+    pub(super) fn pack(self, tar: &[u8], types: super::Types) -> (Blob, String) {
+        let seekable = match self {
+            Self::Estargz => Some(seekable::estargz(tar)),
+            Self::ZstdChunked => Some(seekable::zstd_chunked(tar)),
+            _ => None,
+        };
+        if let Some(packed) = seekable {
+            let mut blob = Blob::new(types.layer(self), packed.bytes);
+            blob.annotations = packed.annotations;
+            return (blob, packed.diff_id);
+        }
         let bytes = match self {
             Self::Plain => tar.to_vec(),
             Self::Gzip => {
@@ -218,9 +232,9 @@ impl Compression {
                     .and_then(|()| gzip.finish())
                     .expect("writing to memory")
             }
-            Self::Zstd => zstd::encode_all(tar, 3).expect("writing to memory"),
+            _ => zstd::encode_all(tar, 3).expect("writing to memory"),
         };
-        Blob::new(types.layer(self), bytes)
+        (Blob::new(types.layer(self), bytes), digest(tar))
     }
 }
 

@@ -76,6 +76,7 @@ fn read_blob(dir: &Path, descriptor: &Value) -> io::Result<Blob> {
         media_type: text("mediaType"),
         digest,
         bytes: Arc::new(bytes),
+        annotations: Vec::new(),
     })
 }
 

@@ -4,6 +4,7 @@
 mod builder;
 mod layer;
 mod layout;
+mod seekable;
 
 pub use builder::{ImageBuilder, Types};
 pub use layer::{Compression, Layer};
@@ -20,6 +21,8 @@ pub struct Blob {
     /// `sha256:` and 64 hexadecimal digits. Of `bytes`, unless a test has lied on purpose.
     pub digest: String,
     pub bytes: Arc<Vec<u8>>,
+    /// What a manifest says of it besides.
+    pub annotations: Vec<(&'static str, String)>,
 }
 
 impl Blob {
@@ -28,12 +31,18 @@ impl Blob {
             media_type: media_type.to_owned(),
             digest: digest(&bytes),
             bytes: Arc::new(bytes),
+            annotations: Vec::new(),
         }
     }
 
     /// The OCI content descriptor of this blob.
     pub fn descriptor(&self) -> Value {
-        json!({"mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len()})
+        let mut descriptor =
+            json!({"mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len()});
+        for (name, value) in &self.annotations {
+            descriptor["annotations"][name] = value.as_str().into();
+        }
+        descriptor
     }
 }
 

@@ -200,6 +200,45 @@ fn a_process_can_be_added_paused_and_killed() {
     });
 }
 
+/// `Checkpoint` of the task service, and a task that begins with one.
+#[test]
+fn a_checkpoint_is_taken_and_restored() {
+    each("checkpoint", &RUNTIMES[..1], |containerd| {
+        let ctr = &containerd.ctr;
+        let able = ctr.beside("criu check >&2");
+        if able.code != 0 {
+            return gamut_tests::skip::skipped(&format!("criu cannot here: {}", able.err.trim()));
+        }
+        let script = "sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.05; done'";
+        containerd.run("-d", &format!("one {script}")).ok();
+        let count = |container: &str| {
+            let said = ctr.call(&format!(
+                "task exec --exec-id count-{} {container} cat /tmp/count",
+                rand()
+            ));
+            said.out.trim().parse::<u64>().unwrap_or(0)
+        };
+        until("it counts", || count("one") > 5);
+        ctr.call("container checkpoint --rw --task --image one @-saved")
+            .ok();
+        let before = count("one");
+        until("it goes on", || count("one") > before);
+        containerd.remove("one");
+        ctr.call("container restore --rw --live two @-saved").ok();
+        let after = count("two");
+        assert!(after > 5, "it is at {after}");
+        until("it counts from there", || count("two") > after);
+        containerd.remove("two");
+        until("the shims have ended", || containerd.shims().is_empty());
+    });
+}
+
+/// A name that no other exec has.
+fn rand() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos())
+}
+
 #[test]
 fn a_signal_and_a_lack_of_memory_are_told() {
     each("told", &RUNTIMES, |containerd| {

@@ -228,6 +228,39 @@ fn a_container_lives_as_a_kubelet_has_it() {
     });
 }
 
+/// What `kubectl exec`, `attach` and `port-forward` are made of.
+#[test]
+fn streams_lead_into_the_container() {
+    each("streams", &HANDLERS, &on_the_node(), |pod| {
+        let script = "nc -ll -p 28099 -e cat & while read line; do echo \"heard $line\"; done";
+        let more = json!({"stdin": true});
+        let id = pod.start("one", &["sh", "-c", script], &more);
+        let stream = |method: &str, request: &Value, input: &str| {
+            assert!(!request.to_string().contains('\''), "{request}");
+            pod.node.call(&format!("{method} '{request}' '{input}'"))
+        };
+        let exec = |cmd: &[&str], tty: bool| json!({"container_id": id, "cmd": cmd, "tty": tty, "stdin": true, "stdout": true, "stderr": !tty});
+        let talks = [
+            "sh",
+            "-c",
+            "read line; echo out $line; echo err >&2; exit 7",
+        ];
+        let said = stream("Exec", &exec(&talks, false), "input\n").code(7);
+        assert_eq!(
+            (said.out.as_str(), said.err.as_str()),
+            ("out input\n", "err\n")
+        );
+        let said = stream("Exec", &exec(&["tty"], true), "").ok();
+        assert_eq!(said.text(), "/dev/pts/0");
+        let attach = json!({"container_id": id, "stdin": true, "stdout": true});
+        assert_eq!(stream("Attach", &attach, "word\n").ok().out, "heard word\n");
+        let forward = json!({"pod_sandbox_id": pod.id, "port": [28099]});
+        until("a port of the pod answers", || {
+            stream("PortForward", &forward, "echo\n").out == "echo\n"
+        });
+    });
+}
+
 #[test]
 fn resources_are_set_and_changed() {
     let mut linux = on_the_node();

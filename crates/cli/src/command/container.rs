@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{attach, create, exec, inspect, kill, logs, port, ps, rm, run as run_command, start};
-use super::{stats, stop, wait};
+use super::{attach, commit, cp, create, diff, exec, export, inspect, kill, logs, port, prune};
+use super::{ps, rm};
+use super::{run as run_command, start, stats, stop, wait};
 use crate::args::Context;
 use crate::error::Failure;
 use crate::exit::Verb;
@@ -33,7 +34,12 @@ enum Command {
     Exec(exec::Args),
     Stats(stats::Args),
     Port(port::Args),
+    Prune(prune::ContainerArgs),
     Inspect(inspect::Args),
+    Diff(diff::Args),
+    Cp(cp::Args),
+    Export(export::Args),
+    Commit(Box<commit::Args>),
 }
 
 impl Args {
@@ -63,6 +69,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         Command::Exec(args) => exec::run(args, context),
         Command::Stats(args) => stats::run(args, context),
         Command::Port(args) => port::run(args, context),
+        Command::Prune(args) => prune::containers(&args, context),
+        Command::Diff(args) => diff::run(args, context),
+        Command::Cp(args) => cp::run(args, context),
+        Command::Export(args) => export::run(args, context),
+        Command::Commit(args) => commit::run(*args, context),
         Command::Inspect(args) => {
             let kind = Some(inspect::ObjectKind::Container);
             inspect::run(inspect::Args { kind, ..args }, context)

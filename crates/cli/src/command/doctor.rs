@@ -23,8 +23,14 @@ pub struct Args {
 }
 
 /// Carries it out.
-pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
-    let report = doctor::examine();
+pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
+    // Whose store cannot be opened has other things to be told.
+    let engine = context.engine().ok();
+    let tried = engine.and_then(|engine| {
+        let storage = engine.examine_storage().ok()?;
+        Some((storage, engine.image_extras().ok()?))
+    });
+    let report = doctor::examine(tried.as_ref());
     let mut output = io::stdout().lock();
     match args.format.as_deref().filter(|format| *format != "text") {
         Some(format) => ObjectFormat::parse(Some(format))?.write(&report, &mut output)?,

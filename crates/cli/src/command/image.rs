@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{images, inspect, pull, rmi, tag};
+use super::{check, copy, diff, history, images, import, index, inspect, load, prune, pull, push};
+use super::{referrers, rmi, save, search, tag, tree, trust, untag};
 use crate::args::Context;
 use crate::error::Failure;
 
@@ -17,25 +18,56 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[command(defer = true)]
 enum Command {
+    #[command(visible_alias = "cp")]
+    Copy(copy::Args),
+    Diff(diff::Args),
+    History(history::Args),
+    Import(import::Args),
+    Index(index::Args),
     Inspect(inspect::Args),
     #[command(visible_alias = "list")]
     Ls(images::Args),
+    Prune(prune::ImageArgs),
+    Load(load::Args),
     Pull(pull::Args),
+    Push(push::Args),
+    Referrers(referrers::Args),
     #[command(visible_alias = "remove")]
     Rm(rmi::Args),
+    Search(search::Args),
+    Save(save::Args),
     Tag(tag::Args),
+    Verify(check::ImageArgs),
+    Tree(tree::Args),
+    Trust(trust::Args),
+    Untag(untag::Args),
 }
 
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     match args.command {
+        Command::Copy(args) => copy::run(&args),
+        Command::Diff(args) => diff::run(args, context),
+        Command::History(args) => history::run(args, context),
+        Command::Import(args) => import::run(args, context),
+        Command::Index(args) => index::run(&args),
         Command::Inspect(args) => {
             let kind = Some(inspect::ObjectKind::Image);
             inspect::run(inspect::Args { kind, ..args }, context)
         }
         Command::Ls(args) => images::run(args, context),
+        Command::Prune(args) => prune::images(&args, context),
+        Command::Load(args) => load::run(args, context),
         Command::Pull(args) => pull::run(args, context),
+        Command::Push(args) => push::run(args, context),
+        Command::Referrers(args) => referrers::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Rm(args) => rmi::run(args, context),
+        Command::Save(args) => save::run(args, context),
         Command::Tag(args) => tag::run(args, context),
+        Command::Verify(args) => check::images(&args, context),
+        Command::Tree(args) => tree::run(args, context),
+        Command::Trust(args) => trust::run(args),
+        Command::Untag(args) => untag::run(args, context),
     }
 }

@@ -76,7 +76,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
             Err(_) => BTreeMap::new(),
         };
         if selection.takes(view, &labels) {
-            let lines = lines(view, &labels, |name| selection.takes_name(name));
+            // An image that cannot be looked at is listed with its size.
+            let present = engine.present_bytes(&view.image);
+            let present = present.unwrap_or(view.image.size_bytes);
+            let lines = lines(view, present, &labels, |name| selection.takes_name(name));
             rows.extend(lines.iter().map(|line| line.row(now_ns, width)));
         }
     }
@@ -176,6 +179,7 @@ fn truth(text: &str) -> Result<bool, Failure> {
 /// repository that it was pulled from by digest, or just one.
 fn lines(
     view: &ImageView,
+    present_bytes: u64,
     labels: &BTreeMap<String, String>,
     takes: impl Fn(&str) -> bool,
 ) -> Vec<images::Line> {
@@ -187,6 +191,7 @@ fn lines(
             digest,
             created_ns: (view.image.created_ns != 0).then_some(view.image.created_ns),
             size_bytes: view.image.size_bytes,
+            present_bytes,
             labels: labels.clone(),
         };
     let parsed = |names: &[String]| -> Vec<Reference> {

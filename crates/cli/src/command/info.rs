@@ -42,7 +42,11 @@ fn text(info: &Info) -> String {
             false => format!("{} (not here)", level.name),
         })
         .collect();
-    let lines = [
+    let driver = info
+        .driver_status
+        .iter()
+        .map(|(name, value)| (format!(" {name}"), value.clone()));
+    let before = [
         ("Containers", info.containers.to_string()),
         (" Running", info.containers_running.to_string()),
         (" Paused", info.containers_paused.to_string()),
@@ -50,6 +54,8 @@ fn text(info: &Info) -> String {
         ("Images", info.images.to_string()),
         ("Server Version", info.server_version.to_owned()),
         ("Storage Driver", info.driver.to_owned()),
+    ];
+    let after = [
         ("Logging Driver", info.logging_driver.to_owned()),
         ("Cgroup Driver", info.cgroup_driver.to_owned()),
         (
@@ -71,8 +77,12 @@ fn text(info: &Info) -> String {
         ("Root Dir", info.docker_root_dir.clone()),
         ("Run Root", info.run_root.clone()),
     ];
-    lines
-        .iter()
-        .map(|(name, value)| format!("{name}: {}\n", table::visible(value)))
+    let named = |(name, value): (&str, String)| (name.to_owned(), value);
+    let before = before.into_iter().map(named);
+    let after = after.into_iter().map(named);
+    before
+        .chain(driver)
+        .chain(after)
+        .map(|(name, value)| format!("{name}: {}\n", table::visible(&value)))
         .collect()
 }

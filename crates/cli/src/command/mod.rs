@@ -1,34 +1,57 @@
 //! The commands, a file each; the doc comment of a file's `Args` is the command's help text.
 
 pub mod attach;
+pub mod check;
+pub mod commit;
 pub mod completion;
 pub mod container;
+pub mod copy;
+pub mod cp;
 pub mod create;
+pub mod dedupe;
+pub mod df;
+pub mod diff;
 pub mod doctor;
 pub mod exec;
 pub mod explain;
+pub mod export;
+pub mod history;
 pub mod image;
 pub mod images;
+pub mod import;
+pub mod index;
 pub mod info;
 pub mod inspect;
+pub mod kernel;
 pub mod kill;
+pub mod load;
 pub mod login;
 pub mod logout;
 pub mod logs;
 pub mod man;
+pub mod manifest;
 pub mod oci;
 pub mod port;
+pub mod prune;
 pub mod ps;
 pub mod pull;
+pub mod push;
+pub mod referrers;
 pub mod rm;
 pub mod rmi;
 pub mod run;
+pub mod save;
+pub mod search;
 pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod system;
 pub mod tag;
+pub mod tree;
+pub mod trust;
+pub mod untag;
 pub mod version;
+pub mod vmm;
 pub mod wait;
 
 use std::process::ExitCode;
@@ -56,11 +79,22 @@ pub enum Command {
     Stats(stats::Args),
     Port(port::Args),
     Inspect(inspect::Args),
+    Diff(diff::Args),
+    Cp(cp::Args),
+    Export(export::Args),
+    Commit(Box<commit::Args>),
     Explain(explain::Args),
     Pull(pull::Args),
+    Push(push::Args),
     Images(images::Args),
     Rmi(rmi::Args),
     Tag(tag::Args),
+    Search(search::Args),
+    Untag(untag::Args),
+    History(history::Args),
+    Save(save::Args),
+    Load(load::Args),
+    Import(import::Args),
     Login(login::Args),
     Logout(logout::Args),
     Doctor(doctor::Args),
@@ -68,13 +102,27 @@ pub enum Command {
     Version(version::Args),
     Container(container::Args),
     Image(image::Args),
+    Manifest(manifest::Args),
+    Kernel(kernel::Args),
     System(system::Args),
     Oci(Box<oci::Args>),
+    Vmm(Box<vmm::Args>),
     Completion(completion::Args),
     Man(man::Args),
 }
 
 impl Command {
+    /// One of the commands that have to be quick, alone.
+    pub fn frequent(name: &str) -> Option<clap::Command> {
+        use clap::Args;
+        Some(match name {
+            "run" => run::Args::augment_args(clap::Command::new("run")),
+            "exec" => exec::Args::augment_args(clap::Command::new("exec")),
+            "oci" => oci::Args::augment_args(clap::Command::new("oci")),
+            _ => return None,
+        })
+    }
+
     /// What the exit status depends on.
     pub fn verb(&self) -> Verb {
         match self {
@@ -103,11 +151,22 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Stats(args) => stats::run(args, context),
         Command::Port(args) => port::run(args, context),
         Command::Inspect(args) => inspect::run(args, context),
+        Command::Diff(args) => diff::run(args, context),
+        Command::Cp(args) => cp::run(args, context),
+        Command::Export(args) => export::run(args, context),
+        Command::Commit(args) => commit::run(*args, context),
         Command::Explain(args) => explain::run(args, context),
         Command::Pull(args) => pull::run(args, context),
+        Command::Push(args) => push::run(args, context),
         Command::Images(args) => images::run(args, context),
         Command::Rmi(args) => rmi::run(args, context),
         Command::Tag(args) => tag::run(args, context),
+        Command::Search(args) => search::run(&args),
+        Command::Untag(args) => untag::run(args, context),
+        Command::History(args) => history::run(args, context),
+        Command::Save(args) => save::run(args, context),
+        Command::Load(args) => load::run(args, context),
+        Command::Import(args) => import::run(args, context),
         Command::Login(args) => login::run(args, context),
         Command::Logout(args) => logout::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
@@ -115,8 +174,11 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Version(args) => version::run(args, context),
         Command::Container(args) => container::run(args, context),
         Command::Image(args) => image::run(args, context),
+        Command::Manifest(args) => manifest::run(args, context),
+        Command::Kernel(args) => kernel::run(args, context),
         Command::System(args) => system::run(args, context),
         Command::Oci(args) => oci::run(*args, context.began_ns),
+        Command::Vmm(args) => vmm::run(*args),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
     }

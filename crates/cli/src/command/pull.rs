@@ -1,25 +1,39 @@
 //! `gamut pull`.
 
-use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::convert::parse_platform;
 use crate::error::Failure;
 use crate::fetch;
-use crate::progress::{Progress, Style};
+use crate::progress::{ProgressArgs, Shown};
+use gamut_engine::pull::Fetch;
+use gamut_engine::{EngineError, search};
 use gamut_plan::request::Platform;
+use gamut_spec::reference::Reference;
+use gamut_spec::{Fault, Kind};
 
 /// Pull an image from a registry
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Pull all tags of the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+
     /// Platform of the image, such as linux/arm64
     #[arg(long, value_parser = parse_platform)]
     pub platform: Option<Platform>,
 
-    /// Print nothing but the image's name
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// Policy of which images may be used, instead of this host's
+    #[arg(long, value_name = "FILE")]
+    pub signature_policy: Option<PathBuf>,
+    /// Fetch no more than is needed to run it, and the rest later, where layers allow it
+    #[arg(long)]
+    pub lazy: bool,
+
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// The image, as [HOST/]NAME[:TAG|@DIGEST]
     pub image: String,
@@ -28,24 +42,60 @@ pub struct Args {
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let reference = fetch::parse(&args.image)?;
-    let style = match args.quiet {
-        true => Style::Quiet,
-        false => Style::of_stderr(),
-    };
+    let style = args.progress.style();
     let wanted = args.platform.as_ref().map(fetch::platform);
+    let how = match args.lazy {
+        true => Fetch::Lazy,
+        false => Fetch::Whole,
+    };
     let mut engine = context.engine()?;
-    let progress = Progress::on_stderr(style);
-    let pulled = fetch::pull(&mut engine, &reference, wanted.as_ref(), &progress)?;
-    let mut text = format!("{reference}\n");
-    if !args.quiet {
-        text = format!(
-            "{}\n{}\n{text}",
-            fetch::digest_line(&pulled),
-            fetch::status_line(&pulled, &reference)
-        );
+    engine.set_policy(args.signature_policy);
+    let references = match args.all_tags {
+        true => all_tags(&reference, &args.image)?,
+        false => vec![reference],
+    };
+    for reference in references {
+        let progress = Shown::of(style);
+        let pulled = fetch::pull(&mut engine, &reference, wanted.as_ref(), how, &progress)?;
+        let mut text = format!("{reference}\n");
+        if !args.progress.quiet {
+            text = format!(
+                "{}\n{}\n{text}",
+                fetch::digest_line(&pulled),
+                fetch::status_line(&pulled, &reference)
+            );
+        }
+        progress.result(&text)?;
     }
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::Output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every tag that the registry has of a repository.
+fn all_tags(repository: &Reference, text: &str) -> Result<Vec<Reference>, Failure> {
+    // `latest` is what a name without a tag means elsewhere.
+    let tagged = repository
+        .tag()
+        .is_some_and(|tag| text.ends_with(&format!(":{tag}")));
+    if repository.digest().is_some() || tagged {
+        return Err(Failure::engine(TaggedRepository(text.to_owned())));
+    }
+    let tags = search::tags(repository, fetch::options()?).map_err(Failure::engine)?;
+    let tags = tags.iter().map(|tag| repository.with_tag(tag));
+    tags.collect::<Result<_, _>>()
+        .map_err(|error| Failure::engine(EngineError::Reference(error)))
+}
+
+/// All tags of one tag.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is one image, and `--all-tags` is about a repository")]
+struct TaggedRepository(String);
+
+impl Fault for TaggedRepository {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("leave the tag out".to_owned())
+    }
 }

@@ -56,7 +56,7 @@ fn lines(removed: &[Removed]) -> Option<String> {
 }
 
 /// A canonical name as people write it.
-fn familiar(name: &str) -> String {
+pub(crate) fn familiar(name: &str) -> String {
     name.parse::<Reference>()
         .map_or_else(|_| name.to_owned(), |reference| reference.familiar())
 }

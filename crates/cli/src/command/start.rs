@@ -65,6 +65,7 @@ fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let mut keeper = Client::spawn().map_err(Failure::engine)?;
+    engine.remount(&view).map_err(Failure::engine)?;
     let started = engine
         .start(&view.row.id, &mut keeper, Starter::default())
         .map_err(Failure::engine)?;
@@ -100,6 +101,7 @@ fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitC
             attached: Some(attached),
             removes: false,
         };
+        engine.remount(&view).map_err(Failure::engine)?;
         let started = engine
             .start(&view.row.id, &mut keeper, client)
             .map_err(start_failed)?;

@@ -4,11 +4,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::info;
+use super::{check, dedupe, df, info, prune};
 use crate::args::Context;
 use crate::error::Failure;
-use crate::{table, terminal};
-use gamut_spec::{Fault, Kind};
+use crate::{confirm, table};
 
 /// Commands about the engine
 #[derive(Debug, clap::Args)]
@@ -21,7 +20,11 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[command(defer = true)]
 enum Command {
+    Check(check::Args),
+    Dedupe(dedupe::Args),
+    Df(df::Args),
     Info(info::Args),
+    Prune(prune::SystemArgs),
     Repair(RepairArgs),
     Reset(ResetArgs),
 }
@@ -46,13 +49,21 @@ pub struct ResetArgs {
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     match args.command {
+        Command::Check(args) => check::run(&args, context),
+        Command::Dedupe(args) => dedupe::run(&args, context),
+        Command::Df(args) => df::run(args, context),
+        Command::Prune(args) => prune::system(&args, context),
         Command::Info(args) => info::run(args, context),
         Command::Repair(RepairArgs {}) => {
             let mut engine = context.engine()?;
             print(&engine.repair().map_err(Failure::engine)?)
         }
         Command::Reset(args) => {
-            if !args.force && !confirmed(context)? {
+            let warning = format!(
+                "This removes all containers, images and volumes of {}. Go on?",
+                context.root.display()
+            );
+            if !args.force && !confirm::confirmed(&warning)? {
                 return Ok(ExitCode::FAILURE);
             }
             let engine = context.engine()?;
@@ -70,35 +81,4 @@ fn print(lines: &[String]) -> Result<ExitCode, Failure> {
         .write_all(text.as_bytes())
         .map_err(Failure::Output)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks whether the user means it.
-fn confirmed(context: &Context) -> Result<bool, Failure> {
-    if !terminal::is_terminal(io::stdin()) {
-        return Err(Failure::engine(Unconfirmed));
-    }
-    eprint!(
-        "This removes all containers, images and volumes of {}. Go on? [y/N] ",
-        context.root.display()
-    );
-    let mut answer = String::new();
-    io::stdin()
-        .read_line(&mut answer)
-        .map_err(Failure::Terminal)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// There is nobody to ask.
-#[derive(Debug, thiserror::Error)]
-#[error("`gamut system reset` removes everything, and there is nobody to ask whether to go on")]
-struct Unconfirmed;
-
-impl Fault for Unconfirmed {
-    fn kind(&self) -> Kind {
-        Kind::Invalid
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("give `--force`".to_owned())
-    }
 }

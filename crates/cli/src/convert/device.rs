@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::ArgumentError;
 use super::error::DeviceProblem;
-use super::volume::clean_absolute;
+use super::mounted::clean_absolute;
 use gamut_plan::request::{Device, DeviceAccess};
 
 /// A host device, where it is seen inside (the same path by default), and its access.

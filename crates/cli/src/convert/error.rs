@@ -1,10 +1,15 @@
 //! Why an argument's text has no meaning: [`ArgumentError`].
 
+use gamut_engine::storage_options::StorageOptionError;
 use gamut_spec::{Fault, Kind};
 
 /// One argument that cannot be meant. The message names the text; the hint shows what can be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
+    #[error("`{text}` is no storage driver")]
+    StorageDriver { text: String },
+    #[error(transparent)]
+    StorageOption(StorageOptionError),
     #[error("`{text}` is not a size")]
     Size { text: String },
     #[error("a memory limit of `{text}` is below the {minimum} bytes that any process needs")]
@@ -214,6 +219,8 @@ impl Fault for ArgumentError {
                 "it can be no-new-privileges, seccomp=unconfined, seccomp=FILE \
                  or systempaths=unconfined"
             }
+            Self::StorageDriver { .. } => "it can be erofs, overlay or copy",
+            Self::StorageOption(error) => return error.hint(),
             Self::LogDriver { .. } => "it can be json-file or none",
             Self::LogOption { .. } => "it can be max-size=SIZE or max-file=COUNT",
             Self::Restart { .. } => {

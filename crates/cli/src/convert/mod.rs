@@ -12,6 +12,7 @@ mod filter;
 mod identity;
 mod log;
 mod mount;
+mod mounted;
 mod network;
 mod number_set;
 mod platform;
@@ -19,6 +20,8 @@ mod port;
 mod security_option;
 mod signal;
 mod size;
+mod storage_driver;
+mod storage_option;
 mod throttle;
 mod time;
 mod ulimit;
@@ -34,7 +37,8 @@ pub use error::ArgumentError;
 pub use filter::{Filter, Filters, parse_filter};
 pub use identity::{parse_identity, parse_user};
 pub use log::{LogDriver, LogOption, parse_log_driver, parse_log_option, parse_restart};
-pub use mount::{MountArg, SourceArg, parse_mount, parse_tmpfs};
+pub use mount::{parse_mount, parse_tmpfs};
+pub use mounted::{MountArg, SourceArg};
 pub use network::{
     parse_dns_server, parse_extra_host, parse_ipc, parse_mac, parse_network, parse_sharing,
     parse_user_namespace,
@@ -45,6 +49,8 @@ pub use port::{PublishList, parse_expose, parse_publish};
 pub use security_option::{SecurityOption, parse_security_option};
 pub use signal::{parse_signal, signal_name};
 pub use size::{parse_memory, parse_memory_bound, parse_size};
+pub use storage_driver::parse_storage_driver;
+pub use storage_option::parse_storage_option;
 pub use throttle::{parse_byte_rate, parse_device_weight, parse_operation_rate};
 pub use time::{Moment, Tail, TimeOffset, parse_moment, parse_tail, parse_time_offset};
 pub use ulimit::parse_ulimit;

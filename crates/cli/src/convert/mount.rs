@@ -1,36 +1,9 @@
 //! `--mount type=…,source=…,target=…` and `--tmpfs TARGET[:OPTIONS]`.
 
-use std::path::PathBuf;
-
 use super::error::MountProblem;
-use super::volume::{parse_propagation, parse_target};
+use super::mounted::{MountArg, SourceArg, parse_propagation, parse_target};
 use super::{ArgumentError, parse_size};
-use gamut_plan::request::{Propagation, Relabel, TmpfsOptions, is_name};
-
-/// A mount whose host path may still be relative.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountArg {
-    pub target: PathBuf,
-    pub read_only: bool,
-    pub source: SourceArg,
-}
-
-/// [`gamut_plan::request::MountSource`] before the host path is made absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceArg {
-    Bind {
-        path: PathBuf,
-        create: bool,
-        recursive: bool,
-        propagation: Propagation,
-        relabel: Option<Relabel>,
-    },
-    Volume {
-        name: Option<String>,
-        copy_image_content: bool,
-    },
-    Tmpfs(TmpfsOptions),
-}
+use gamut_plan::request::{Propagation, TmpfsOptions, is_name};
 
 /// Docker's long form: comma-separated `key=value`, a field in double quotes may hold commas.
 pub fn parse_mount(text: &str) -> Result<MountArg, ArgumentError> {
@@ -286,7 +259,7 @@ mod tests {
         let SourceArg::Bind { path, .. } = bind.source else {
             panic!("not a bind")
         };
-        assert_eq!(path, PathBuf::from(r#"/a,b "c""#));
+        assert_eq!(path, std::path::Path::new(r#"/a,b "c""#));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! `-v [SOURCE:]TARGET[:OPTIONS]`.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use super::ArgumentError;
 use super::error::MountProblem;
-use super::mount::{MountArg, SourceArg};
+use super::mounted::{MountArg, SourceArg, parse_propagation, parse_target};
 use gamut_plan::request::{Propagation, Relabel, is_name};
 
 /// A host path (absolute, or starting with `.`), a volume's name, or nothing for an anonymous
@@ -52,37 +52,6 @@ fn parse(text: &str) -> Result<MountArg, MountProblem> {
     })
 }
 
-/// The path inside: absolute, not `/`, cleaned of `.` and `..`. The engine resolves it inside
-/// the root again, against links.
-pub(super) fn parse_target(text: &str) -> Result<PathBuf, MountProblem> {
-    if text.is_empty() {
-        return Err(MountProblem::NoTarget);
-    }
-    let target = clean_absolute(text).ok_or(MountProblem::TargetRelative)?;
-    if target == Path::new("/") {
-        return Err(MountProblem::TargetRoot);
-    }
-    Ok(target)
-}
-
-/// An absolute path without `.`, `..` and doubled `/`; `None` for any other.
-pub(super) fn clean_absolute(text: &str) -> Option<PathBuf> {
-    if !text.starts_with('/') || text.contains('\0') {
-        return None;
-    }
-    let mut clean = PathBuf::from("/");
-    for component in Path::new(text).components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    Some(clean)
-}
-
 #[derive(Default)]
 struct Options {
     read_only: bool,
@@ -117,18 +86,6 @@ impl Options {
         }
         Ok(options)
     }
-}
-
-pub(super) fn parse_propagation(text: &str) -> Option<Propagation> {
-    Some(match text {
-        "private" => Propagation::Private,
-        "rprivate" => Propagation::Rprivate,
-        "slave" => Propagation::Slave,
-        "rslave" => Propagation::Rslave,
-        "shared" => Propagation::Shared,
-        "rshared" => Propagation::Rshared,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -191,12 +148,5 @@ mod tests {
         ] {
             assert!(parse_volume(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn cleaning_never_climbs_above_the_root() {
-        assert_eq!(clean_absolute("/../../a/./b//c/.."), Some("/a/b".into()));
-        assert_eq!(clean_absolute("a"), None);
-        assert_eq!(clean_absolute("/a\0"), None);
     }
 }

@@ -7,9 +7,9 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::error::TemplateProblem as Problem;
-use super::eval::{OUTPUT_MAXIMUM_BYTES, Val};
 use super::printf::sprintf;
 use super::text::{kind_name, text_of, truth};
+use super::value::{OUTPUT_MAXIMUM_BYTES, Val, WIDTH_MAXIMUM};
 
 const GO: [&str; 15] = [
     "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print",
@@ -18,8 +18,6 @@ const GO: [&str; 15] = [
 const DOCKERS: [&str; 8] = [
     "json", "split", "join", "title", "lower", "upper", "pad", "truncate",
 ];
-/// No padding beyond this, however wide a template asks.
-pub(super) const WIDTH_MAXIMUM: usize = 4096;
 
 pub(super) fn exists(name: &str) -> bool {
     GO.contains(&name) || is_dockers(name)

@@ -9,10 +9,10 @@ use super::ast::{Base, Binding, Branch, Command, Node, Operand, Pipeline};
 use super::builtin;
 use super::error::{Found, TemplateProblem as Problem};
 use super::text::{kind_name, print, truth};
+use super::value::{OUTPUT_MAXIMUM_BYTES, Val};
 
 /// Nodes and commands evaluated; a nested `range` over big data stops here.
 const STEPS_MAXIMUM: usize = 4_000_000;
-pub(super) const OUTPUT_MAXIMUM_BYTES: usize = 16 << 20;
 
 /// What is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,6 @@ pub(super) enum Mode {
     /// Column titles: functions pass their last argument through, unknown fields are empty.
     Heading,
 }
-
-/// A value of the data, borrowed, or a computed one.
-pub(super) type Val<'a> = Cow<'a, Value>;
 
 pub(super) fn run(
     nodes: &[Node],

@@ -15,6 +15,8 @@ mod object;
 mod parser;
 mod printf;
 mod text;
+mod token;
+mod value;
 
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::lexer::TokenKind;
+use super::token::TokenKind;
 
 /// `10`, `-3`, `0x1f`, `0b11`, `0o17`, `1_000`, `1.5`, `2e3`.
 pub(super) fn parse_number(text: &str) -> Option<TokenKind> {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::ast::{Base, Binding, Branch, Command, Node, Operand, Pipeline};
 use super::error::{Found, TemplateProblem as Problem};
-use super::lexer::{Token, TokenKind};
+use super::token::{Token, TokenKind};
 
 /// Far beyond any template a person writes, far below what the stack can take.
 const DEPTH_MAXIMUM: usize = 64;

@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use super::builtin::WIDTH_MAXIMUM;
-use super::eval::Val;
 use super::text::text_of;
+use super::value::{Val, WIDTH_MAXIMUM};
 
 /// Formats as `fmt.Sprintf`; what does not fit is shown as Go shows it (`%!d(string=x)`).
 pub(super) fn sprintf(format: &str, arguments: &[Val<'_>]) -> String {

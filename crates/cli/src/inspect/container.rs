@@ -5,6 +5,7 @@ use std::path::Path;
 
 use gamut_engine::details::Details;
 use gamut_engine::dirs;
+use gamut_engine::storage::Driver;
 use gamut_engine::{Engine, View};
 use gamut_plan::Phase;
 use gamut_plan::launch::LogPlan;
@@ -14,7 +15,7 @@ use super::config::Config;
 use super::host_config::HostConfig;
 use super::mounts::{self, Mount};
 use super::network::NetworkSettings;
-use super::{DRIVER, GraphDriver, joined_paths, time};
+use super::{GraphDriver, joined_paths, time};
 use crate::listing;
 
 #[derive(Debug, Serialize)]
@@ -103,7 +104,7 @@ impl Container {
             log_path: log_path(&details),
             name: format!("/{}", view.row.name),
             restart_count: view.status.restarts,
-            driver: DRIVER,
+            driver: driver(&details),
             platform: details
                 .config
                 .as_ref()
@@ -173,5 +174,14 @@ fn graph_driver(details: &Details) -> GraphDriver {
         data.insert("UpperDir", plan.root.upper.display().to_string());
         data.insert("WorkDir", plan.root.work.display().to_string());
     }
-    GraphDriver { data, name: DRIVER }
+    GraphDriver {
+        data,
+        name: driver(details),
+    }
+}
+
+/// What its root is made by.
+fn driver(details: &Details) -> &'static str {
+    let driver = details.driver.unwrap_or(Driver::Overlay);
+    driver.name()
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use gamut_engine::attestations;
 use gamut_engine::images::ImageView;
+use gamut_engine::referrers::Referrer;
+use gamut_engine::storage::Driver;
 use gamut_spec::image::ImageConfig;
 use gamut_spec::reference::Reference;
 use serde::Serialize;
 
 use super::config::Config;
-use super::{DRIVER, GraphDriver, time};
+use super::{GraphDriver, time};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -28,12 +31,19 @@ pub struct Image {
     os_version: String,
     size: u64,
     virtual_size: u64,
+    /// What is here of it: less than the size while a lazy pull goes on.
+    present_size: u64,
     graph_driver: GraphDriver,
     #[serde(rename = "RootFS")]
     root_fs: RootFs,
     metadata: Metadata,
     config: Config,
     descriptor: Descriptor,
+    /// What it came with.
+    attestations: Vec<Attestation>,
+    /// Only if they were asked for: they are the registry's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrers: Option<Vec<AboutImage>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +59,35 @@ struct Metadata {
     last_tag_time: String,
 }
 
+/// An SBOM, a provenance: its document is here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Attestation {
+    /// The document's media type.
+    r#type: String,
+    digest: String,
+    size: u64,
+    predicate_type: String,
+    subject: String,
+    /// Signed, when it was pulled, by whom the policy wants.
+    verified: bool,
+}
+
+/// A signature, an SBOM, an attestation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AboutImage {
+    artifact_type: String,
+    digest: String,
+    media_type: String,
+    /// `referrer`, or `attestation` for one that is in the image's index.
+    origin: &'static str,
+    size: u64,
+    /// The image's manifest, or its index.
+    subject: String,
+    annotations: BTreeMap<String, String>,
+}
+
 /// The manifest, in the OCI image specification's own words.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +98,7 @@ struct Descriptor {
 
 impl Image {
     #[must_use]
-    pub fn of(view: &ImageView, config: &ImageConfig) -> Self {
+    pub fn of(view: &ImageView, config: &ImageConfig, driver: Driver, present_bytes: u64) -> Self {
         let image = &view.image;
         let familiar = |names: &[String]| -> Vec<String> {
             names
@@ -88,9 +127,10 @@ impl Image {
             os_version: config.os_version.clone().unwrap_or_default(),
             size: image.size_bytes,
             virtual_size: image.size_bytes,
+            present_size: present_bytes,
             graph_driver: GraphDriver {
                 data: BTreeMap::new(),
-                name: DRIVER,
+                name: driver.name(),
             },
             root_fs: RootFs {
                 r#type: "layers",
@@ -104,6 +144,35 @@ impl Image {
                 media_type: image.manifest_media_type.clone(),
                 digest: image.manifest_digest.to_string(),
             },
+            attestations: Vec::new(),
+            referrers: None,
         }
+    }
+
+    /// Adds what the image came with.
+    pub fn set_attestations(&mut self, all: Vec<attestations::Attestation>) {
+        let shown = |one: attestations::Attestation| Attestation {
+            r#type: one.media_type,
+            digest: one.digest.to_string(),
+            size: one.size_bytes,
+            predicate_type: one.predicate_type,
+            subject: one.subject.to_string(),
+            verified: one.is_verified,
+        };
+        self.attestations = all.into_iter().map(shown).collect();
+    }
+
+    /// Adds what the registry has about the image.
+    pub fn set_referrers(&mut self, found: &[Referrer]) {
+        let about = |found: &Referrer| AboutImage {
+            artifact_type: found.artifact_type.clone(),
+            digest: found.descriptor.digest.to_string(),
+            media_type: found.descriptor.media_type.to_string(),
+            origin: found.origin.as_str(),
+            size: found.descriptor.size,
+            subject: found.subject.to_string(),
+            annotations: found.descriptor.annotations.clone().unwrap_or_default(),
+        };
+        self.referrers = Some(found.iter().map(about).collect());
     }
 }

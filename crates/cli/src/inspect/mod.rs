@@ -40,9 +40,6 @@ struct GraphDriver {
     name: &'static str,
 }
 
-/// The only way that roots are kept so far.
-const DRIVER: &str = "overlay";
-
 /// RFC 3339 with nanoseconds; Go's zero time for "never".
 fn time(ns: u64) -> String {
     if ns == 0 {

@@ -46,6 +46,8 @@ pub struct Line {
     /// Nanoseconds since the epoch; `None`: the image does not say.
     pub created_ns: Option<i64>,
     pub size_bytes: u64,
+    /// What is here of it.
+    pub present_bytes: u64,
     pub labels: BTreeMap<String, String>,
 }
 
@@ -71,6 +73,7 @@ impl Line {
                 ),
                 ("Size", human::decimal_size(self.size_bytes)),
                 ("VirtualSize", human::decimal_size(self.size_bytes)),
+                ("PresentSize", human::decimal_size(self.present_bytes)),
                 ("SharedSize", unknown()),
                 ("UniqueSize", unknown()),
                 ("Containers", unknown()),
@@ -94,6 +97,7 @@ mod tests {
             digest: None,
             created_ns: Some(0),
             size_bytes: 133_000_000,
+            present_bytes: 133_000_000,
             labels: BTreeMap::new(),
         };
         let rows = [line.row(15 * 86_400 * 1_000_000_000, Width::Cut)];

@@ -3,7 +3,10 @@
 pub mod containers;
 pub mod images;
 pub mod ports;
+pub mod referrers;
+pub mod search;
 pub mod stats;
+pub mod usage;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,7 +20,8 @@ pub enum Width {
 }
 
 impl Width {
-    fn id(self, id: &str) -> String {
+    /// An id as wide as that.
+    pub fn id(self, id: &str) -> String {
         match self {
             Self::Cut => crate::human::short_id(id).to_owned(),
             Self::Full => id.to_owned(),
@@ -26,7 +30,7 @@ impl Width {
 }
 
 /// `2026-01-31 15:04:05 +0000 UTC`, in the host's time zone.
-fn local_time(ns: i64) -> String {
+pub fn local_time(ns: i64) -> String {
     match Timestamp::from_nanosecond(i128::from(ns)) {
         Ok(time) => time
             .to_zoned(TimeZone::system())

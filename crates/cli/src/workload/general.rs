@@ -66,8 +66,12 @@ pub struct GeneralArgs {
 /// `--pull`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum PullArg {
+    /// Each time
     Always,
+    /// If it is not here
     Missing,
+    /// If it is not here, and begin before all of it is
+    Lazy,
     Never,
 }
 
@@ -76,6 +80,7 @@ impl From<PullArg> for PullPolicy {
         match arg {
             PullArg::Always => Self::Always,
             PullArg::Missing => Self::Missing,
+            PullArg::Lazy => Self::Lazy,
             PullArg::Never => Self::Never,
         }
     }

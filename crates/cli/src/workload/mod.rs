@@ -78,6 +78,7 @@ impl WorkloadArgs {
             annotations: self.general.annotations.iter().cloned().collect(),
             isolation: self.security.isolation.unwrap_or_default(),
             min_isolation: self.security.min_isolation,
+            kernel: self.security.kernel.clone(),
             process: self.process.request(words.collect(), surroundings)?,
             limits: self.limits.request(),
             security: self.security.request(surroundings)?,

@@ -22,6 +22,10 @@ pub struct SecurityArgs {
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
     pub min_isolation: Option<Level>,
 
+    /// Guest kernel at the level microvm: one of `gamut kernel ls`, or a file
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<String>,
+
     /// Add a capability, or ALL
     #[arg(long, value_name = "CAPABILITY", value_parser = parse_capability)]
     pub cap_add: Vec<Capability>,

@@ -90,12 +90,13 @@ fn every_group_of_flags_arrives() {
          --mount type=bind,src=/etc,dst=/e --read-only --shm-size 64m \
          --cap-add NET_ADMIN --cap-drop all --security-opt no-new-privileges \
          --security-opt seccomp=unconfined --device /dev/fuse --isolation container \
-         --min-isolation container \
+         --min-isolation container --kernel /k \
          -h web.example --pid host --ipc shareable --uts private --cgroupns container:other \
          --userns auto --time-offset monotonic=+1h --sysctl net.core.somaxconn=9 \
          debian true",
     );
     assert_eq!(request.name.as_deref(), Some("web"));
+    assert_eq!(request.kernel.as_deref(), Some("/k"));
     assert_eq!(request.labels.get("b").map(String::as_str), Some(""));
     assert_eq!(request.pull, PullPolicy::Never);
     assert_eq!(

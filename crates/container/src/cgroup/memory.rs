@@ -29,6 +29,8 @@ pub(super) fn asks(memory: &LinuxMemory) -> bool {
         || set(memory.kernel_tcp())
         || memory.swappiness().is_some()
         || memory.disable_oom_killer() == Some(true)
+        || memory.use_hierarchy() == Some(false)
+        || set(memory.kernel())
 }
 
 pub(super) fn writes(
@@ -51,6 +53,11 @@ pub(super) fn writes(
     }
     if memory.kernel().is_some_and(|value| value > 0) {
         let limit = "kernel memory limit".to_owned();
+        warnings.push(Warning::Obsolete { limit });
+    }
+    if memory.use_hierarchy() == Some(false) {
+        // What is below a group counts since Linux 5.11, whatever is asked for.
+        let limit = "memory accounting without what is below (useHierarchy)".to_owned();
         warnings.push(Warning::Obsolete { limit });
     }
     match version {

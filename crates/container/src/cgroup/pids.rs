@@ -7,12 +7,13 @@ use super::dir::Dir;
 use super::error::CgroupError;
 use super::write::Write;
 
-/// OCI, Docker and Podman: 0 and -1 mean no limit.
+/// -1 means no limit; 0 is one: nothing can be started. As runc has it, that is written as 1, which allows the
+/// first process alone and is all that systemd knows.
 pub(super) fn writes(pids: &LinuxPids) -> Vec<Write> {
     let limit = pids.limit();
     let write = match u64::try_from(limit) {
-        Ok(limit) if limit > 0 => Write::new("pids limit", "pids.max", limit),
-        _ => Write::new("pids limit", "pids.max", "max").or_ignore(),
+        Ok(limit) => Write::new("pids limit", "pids.max", limit.max(1)),
+        Err(_) => Write::new("pids limit", "pids.max", "max").or_ignore(),
     };
     vec![write]
 }

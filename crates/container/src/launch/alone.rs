@@ -24,6 +24,14 @@ pub(crate) struct Alone {
     /// The name of its session keyring.
     pub(crate) keyring: Option<CString>,
     pub(crate) root_propagation: Option<MountPropagationFlags>,
+    pub(crate) program: Told,
+}
+
+/// Whether it has been said what is to run: a container may be made without that, and not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Yes,
+    NotYet,
 }
 
 /// What ends a process that waits for its start, as a process without a namespace of its own: HUP, INT,
@@ -50,7 +58,9 @@ impl Alone {
         program: &Program,
         runtime: BorrowedFd<'_>,
     ) -> Result<OwnedFd, Failure> {
-        program.look_for()?;
+        if self.program == Told::Yes {
+            program.look_for()?;
+        }
         // Whoever reads what the runtime writes, or waits for its end, must not wait for this.
         program.take_streams()?;
         Life::ItsOwn.apply()?;

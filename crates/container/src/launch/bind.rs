@@ -63,6 +63,16 @@ impl Bind {
         directory: BorrowedFd<'_>,
         source: &CStr,
     ) -> Result<(OwnedFd, Kind), Errno> {
+        let (tree, kind) = self.of_unmapped(directory, source)?;
+        self.map(tree.as_fd())?;
+        Ok((tree, kind))
+    }
+
+    fn of_unmapped(
+        &self,
+        directory: BorrowedFd<'_>,
+        source: &CStr,
+    ) -> Result<(OwnedFd, Kind), Errno> {
         let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH;
@@ -79,7 +89,8 @@ impl Bind {
         Ok((tree, kind))
     }
 
-    /// [`Self::of`] a place in a container's root, found as the workload would find it.
+    /// A place in a container's root, found as the workload would find it; its owners are still to be
+    /// mapped.
     pub(super) fn of_inside(
         &self,
         root: BorrowedFd<'_>,
@@ -87,10 +98,10 @@ impl Bind {
     ) -> Result<(OwnedFd, Kind), Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let source = rustix::fs::openat2(root, source, flags, Mode::empty(), IN_ROOT)?;
-        self.of(source.as_fd(), c"")
+        self.of_unmapped(source.as_fd(), c"")
     }
 
-    fn change(&self, tree: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub(super) fn change(&self, tree: BorrowedFd<'_>) -> Result<(), Errno> {
         // Events pass through none of it unless somebody wants that.
         let (mut propagation, reach) = self.propagation.unwrap_or((PRIVATE, self.reach));
         if reach == Reach::Tree {
@@ -110,14 +121,6 @@ impl Bind {
             };
             sysmount::set_attributes(tree, Reach::One, &change)?;
         }
-        if let Some((userns, reach)) = &self.mapped {
-            let change = Change {
-                set: attr::IDMAP,
-                userns: Some(userns.as_fd()),
-                ..Change::default()
-            };
-            sysmount::set_attributes(tree, *reach, &change)?;
-        }
         if self.recursive.named {
             let (set, clear) = with_times(&self.recursive, self.recursive.clear);
             let change = Change {
@@ -128,6 +131,23 @@ impl Bind {
             sysmount::set_attributes(tree, Reach::Tree, &change)?;
         }
         Ok(())
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
+    /// Shows files with the owners that are asked for, if any are.
+    pub(crate) fn map(&self, tree: BorrowedFd<'_>) -> Result<(), Errno> {
+        let Some((userns, reach)) = &self.mapped else {
+            return Ok(());
+        };
+        let change = Change {
+            set: attr::IDMAP,
+            userns: Some(userns.as_fd()),
+            ..Change::default()
+        };
+        sysmount::set_attributes(tree, *reach, &change)
     }
 
     /// As runc has it: the mount has the flags that are asked for and no others; where the source's

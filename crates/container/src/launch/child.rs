@@ -5,7 +5,10 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
+use gamut_plan::cell::StartError;
+use gamut_plan::launch::LaunchPlan;
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr, propagation};
 use gamut_sys::process::{self, namespace};
 use gamut_sys::socket::{MAX_DESCRIPTORS, receive_each};
@@ -15,7 +18,8 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, Unmoun
 use rustix::process::DumpableBehavior;
 
 use super::alone::Alone;
-use super::mounts::Op;
+use super::mapper::Mapper;
+use super::mounts::{Op, c_string};
 use super::program::{Life, Program, Traced, set_groups};
 use super::step::{At, Failure, Phase, PhaseMark, Step};
 use super::target::{self, Kind};
@@ -30,6 +34,35 @@ pub(crate) enum UserNamespace {
     Prepared,
     /// It was there, and others are in it.
     Joined,
+}
+
+/// In whose mount namespace the container's mounts are made.
+#[derive(Debug)]
+pub(crate) enum MountNamespace {
+    Own,
+    /// One that is inherited or joined, where the root lies at this path.
+    Others(CString),
+}
+
+impl MountNamespace {
+    /// `created`: the kinds of namespaces that are made for the container.
+    pub(super) fn of(plan: &LaunchPlan, created: u64) -> Result<MountNamespace, StartError> {
+        if created & namespace::MOUNT != 0 {
+            return Ok(MountNamespace::Own);
+        }
+        let root = plan.spec.root().as_ref().map(|root| root.path());
+        match root.filter(|root| root.is_absolute() && root.parent().is_some()) {
+            Some(root) => Ok(MountNamespace::Others(c_string(
+                root.as_os_str().as_bytes(),
+            )?)),
+            None => Err(StartError::Request {
+                message:
+                    "a container in the mount namespace of others needs a root of its own there"
+                        .into(),
+                hint: None,
+            }),
+        }
+    }
 }
 
 /// Everything that the child of a start does, in order.
@@ -49,7 +82,7 @@ pub(crate) struct Child {
     pub(crate) hostname: Option<Vec<u8>>,
     pub(crate) domainname: Option<Vec<u8>>,
     pub(crate) readonly_root: bool,
-    pub(crate) own_mount_namespace: bool,
+    pub(crate) mounts: MountNamespace,
     pub(crate) own_cgroup_namespace: bool,
     pub(crate) program: Program,
     /// Whether phases are told to the keeper.
@@ -103,9 +136,7 @@ impl Child {
         rustix::process::umask(Mode::empty());
         rustix::process::setsid().at(Step::Terminal)?;
         let mut given = None;
-        if self.own_mount_namespace {
-            self.build_root(keeper, &mut given)?;
-        }
+        self.build_root(keeper, &mut given)?;
         if let Some(name) = &self.hostname {
             rustix::system::sethostname(name).at(Step::Hostname)?;
         }
@@ -121,10 +152,9 @@ impl Child {
         if self.own_cgroup_namespace {
             process::unshare(namespace::CGROUP).at(Step::CgroupNamespace)?;
         }
-        if self.own_mount_namespace {
-            for (index, op) in (self.ops.len()..).zip(&self.late_ops) {
-                op.carry_out(self.root.as_fd(), index, &mut given.trees())?;
-            }
+        let mapper = self.mapper(keeper);
+        for (index, op) in (self.ops.len()..).zip(&self.late_ops) {
+            op.carry_out(self.root.as_fd(), index, &mut given.trees(), mapper)?;
         }
         // It is closed by its numbers, or by the execve: nobody closes it once more.
         std::mem::forget(given);
@@ -147,20 +177,24 @@ impl Child {
     /// Waits for what the keeper gives where it is to be mounted, or where somebody is to look at
     /// all of it.
     fn build_root(&self, keeper: BorrowedFd<'_>, given: &mut Option<Given>) -> Result<(), Failure> {
-        rustix::mount::mount_change(
-            c"/",
-            MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
-        )
-        .at(Step::Propagation)?;
+        if matches!(self.mounts, MountNamespace::Own) {
+            rustix::mount::mount_change(
+                c"/",
+                MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM,
+            )
+            .at(Step::Propagation)?;
+        }
         let root = self.attach_root()?;
         self.mark(keeper, Phase::RootAttached);
+        let mapper = self.mapper(keeper);
         for (index, op) in self.ops.iter().enumerate() {
-            if matches!(op, Op::Given { .. }) && given.is_none() {
+            // What the keeper says next must not be taken for its answer to something else.
+            if matches!(op, Op::Given { .. } | Op::Inside { .. }) && given.is_none() {
                 *given = Some(Given::receive(keeper)?);
             }
             match given {
-                Some(given) => op.carry_out(root, index, &mut given.trees())?,
-                None => op.carry_out(root, index, &mut std::iter::empty())?,
+                Some(given) => op.carry_out(root, index, &mut given.trees(), mapper)?,
+                None => op.carry_out(root, index, &mut std::iter::empty(), mapper)?,
             }
         }
         self.mark(keeper, Phase::Mounted);
@@ -177,7 +211,11 @@ impl Child {
             let _ = rustix::io::write(keeper, &PhaseMark::now(Phase::AwaitsHooks));
             wait_for(keeper)?;
         }
-        pivot(root).at(Step::Pivot)?;
+        match self.mounts {
+            MountNamespace::Own => pivot(root),
+            MountNamespace::Others(_) => change_root(root),
+        }
+        .at(Step::Pivot)?;
         self.mark(keeper, Phase::Pivoted);
         if self.readonly_root {
             let change = Change {
@@ -210,12 +248,31 @@ impl Child {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
             rustix::mount::move_mount(&self.root, c"", CWD, path, flags)
         };
+        if let MountNamespace::Others(place) = &self.mounts {
+            attach(place).at(Step::AttachRoot)?;
+            // Where it lies now, mounts may pass to others.
+            let change = Change {
+                propagation: PRIVATE,
+                ..Change::default()
+            };
+            sysmount::set_attributes(self.root.as_fd(), Reach::Tree, &change)
+                .at(Step::Propagation)?;
+            return Ok(self.root.as_fd());
+        }
         let place = self.alone.as_ref().and_then(|alone| alone.hooks.as_deref());
         match place.map(attach) {
             Some(Ok(())) => {}
             _ => attach(c"/").at(Step::AttachRoot)?,
         }
         Ok(self.root.as_fd())
+    }
+
+    /// Root of a user namespace that was made for the container has no right to the ids outside.
+    fn mapper<'k>(&self, keeper: BorrowedFd<'k>) -> Mapper<'k> {
+        match self.user_namespace {
+            UserNamespace::New | UserNamespace::Joined => Mapper::Keeper(keeper),
+            UserNamespace::Callers | UserNamespace::Prepared => Mapper::Child,
+        }
     }
 
     /// Values go through the container's own /proc, in its own namespaces.
@@ -394,7 +451,7 @@ fn make_readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
 
 /// pivot_root(2) onto itself, then the old root, which lies on top, is let go: no directory for
 /// it is needed in the image.
-fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
     let old = rustix::fs::open(c"/", PATH_FLAGS | OFlags::DIRECTORY, Mode::empty())?;
     rustix::process::fchdir(root)?;
     rustix::process::pivot_root(c".", c".")?;
@@ -404,6 +461,13 @@ fn pivot(root: BorrowedFd<'_>) -> Result<(), Errno> {
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
     )?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
+}
+
+/// chroot(2): in the mount namespace of others there is no root to be changed but the process's own.
+fn change_root(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(c".")?;
     rustix::process::chdir(c"/")
 }
 

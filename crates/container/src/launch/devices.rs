@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gamut_plan::cell::StartError;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
-use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
 
 use super::bind::{Locks, clone_host};
@@ -25,6 +25,8 @@ pub(crate) struct Node {
     file_type: FileType,
     mode: Mode,
     device: u64,
+    /// Whether another file of that name is an error.
+    listed: bool,
     owner: Option<(u32, u32)>,
     /// Where nodes cannot be made, in a user namespace of the container's: what is bound.
     bound: Option<OwnedFd>,
@@ -64,7 +66,10 @@ impl Node {
     fn make_in(&self, directory: BorrowedFd<'_>, name: &CStr, index: usize) -> Result<(), Failure> {
         let made = rustix::fs::mknodat(directory, name, self.file_type, self.mode, self.device);
         match made {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => {}
+            Err(Errno::EXIST) => self
+                .is_there(directory, name)
+                .at_index(Step::Device, index)?,
             Err(Errno::PERM) => {
                 // By the host's root, which is still this process's.
                 let tree = open_tree(CWD, &self.host).at_index(Step::Device, index)?;
@@ -75,10 +80,25 @@ impl Node {
         }
         if let Some((uid, gid)) = self.owner {
             let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
             rustix::fs::chownat(directory, name, uid, gid, flags).at_index(Step::Device, index)?;
         }
         Ok(())
+    }
+}
+
+impl Node {
+    /// "If a file already exists at `path` that does not match the requested device, the runtime MUST generate
+    /// an error" (Devices).
+    fn is_there(&self, directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let same = FileType::from_raw_mode(stat.st_mode) == self.file_type
+            && (self.file_type == FileType::Fifo || stat.st_rdev == self.device);
+        if same || !self.listed {
+            Ok(())
+        } else {
+            Err(Errno::EXIST)
+        }
     }
 }
 
@@ -125,6 +145,7 @@ pub(crate) fn devices(listed: &[LinuxDevice], how: Nodes<'_>) -> Result<Op, Star
             file_type: FileType::CharacterDevice,
             mode: Mode::from_raw_mode(0o666),
             device: rustix::fs::makedev(major, minor),
+            listed: false,
             owner: None,
             bound: match how {
                 Nodes::Make => None,
@@ -185,6 +206,7 @@ pub(crate) fn tree(mount: &Mount) -> Option<OwnedFd> {
         root: rustix::fs::CWD,
         maps: None,
         locks: Locks::Kernels,
+        label: None,
         inside: None,
     };
     let (Ok(Op::New(new)), Ok(Op::Devices { nodes, links, .. })) =
@@ -214,11 +236,11 @@ fn bound_node(node: &Node, path: &Path, maps: &Maps) -> Result<OwnedFd, StartErr
     let made = empty_directory(Mounted::Writable).and_then(|directory| {
         let (directory, name) = (directory.as_fd(), c"node");
         rustix::fs::mknodat(directory, name, node.file_type, node.mode, node.device)?;
-        rustix::fs::chmodat(directory, name, node.mode, rustix::fs::AtFlags::empty())?;
+        rustix::fs::chmodat(directory, name, node.mode, AtFlags::empty())?;
         let (uid, gid) = node.owner.unwrap_or((0, 0));
         let owner = Some(Uid::from_raw(maps.uid(uid)));
         let group = Some(Gid::from_raw(maps.gid(gid)));
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::chownat(directory, name, owner, group, flags)?;
         super::child::open_tree(directory, name)
     });
@@ -263,6 +285,7 @@ fn listed_node(device: &LinuxDevice, above: &Path, how: Nodes<'_>) -> Result<Nod
         file_type,
         mode: Mode::from_raw_mode(device.file_mode().unwrap_or(0o666)),
         device: rustix::fs::makedev(device.major() as u32, device.minor() as u32),
+        listed: true,
         owner: match (device.uid(), device.gid()) {
             (None, None) => None,
             (uid, gid) => Some((uid.unwrap_or(0), gid.unwrap_or(0))),

@@ -8,9 +8,10 @@ use gamut_sys::schedule::{self, Nodes, SchedulerAttributes};
 use oci_spec::runtime::{
     IOPriorityClass, Linux, LinuxIOPriority, LinuxMemoryPolicy, LinuxPersonalityDomain,
     LinuxSchedulerFlag, LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType, Process,
-    Scheduler,
+    Scheduler, Spec,
 };
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::thread::CpuSet;
 
 use super::prepare::c_string;
@@ -233,6 +234,44 @@ fn memory_policy(given: &LinuxMemoryPolicy) -> Result<(i32, Option<Nodes>), Star
     Ok((mode | flags, nodes))
 }
 
+/// Whether this host has SELinux: selinux(8).
+pub(crate) fn has_selinux() -> bool {
+    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+/// A failure that takes more words than the kernel's: a deadline is kept on all CPUs only (sched_setattr(2)), and
+/// a label is called by its name.
+pub(crate) fn explain(spec: &Spec, process: &Process, failure: Failure) -> Option<StartError> {
+    let Failure { step, index, errno } = failure;
+    let reason = std::io::Error::from(errno);
+    match (step, errno) {
+        (Step::Scheduler, Errno::PERM) => {
+            let resources = spec.linux().as_ref()?.resources().as_ref()?;
+            resources.cpu().as_ref()?.cpus().as_ref()?;
+            Some(StartError::Step {
+                step: step.words().to_owned(),
+                // runc's words.
+                reason: format!(
+                    "process scheduler can't be used together with AllowedCPUs: {reason}"
+                ),
+                hint: Some("leave out linux.resources.cpu.cpus".into()),
+            })
+        }
+        (Step::Label, _) => {
+            let labels = [process.apparmor_profile(), process.selinux_label()];
+            let mut given = labels.into_iter().flatten().filter(|text| !text.is_empty());
+            let label = given.nth(usize::from(index))?;
+            Some(StartError::Step {
+                step: format!("{} `{label}`", step.words()),
+                reason: reason.to_string(),
+                hint: (errno == Errno::NOENT)
+                    .then(|| "the profile must be loaded on the host: `aa-status`".into()),
+            })
+        }
+        _ => None,
+    }
+}
+
 /// A profile that this host cannot enforce is refused: the workload would be less confined than was
 /// asked for.
 fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>, StartError> {
@@ -249,7 +288,7 @@ fn labels(process: &Process) -> Result<Vec<(CString, Vec<u8>)>, StartError> {
         labels.push((file, format!("exec {profile}").into_bytes()));
     }
     if let Some(label) = given(process.selinux_label()) {
-        if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        if !has_selinux() {
             return Err(refuse(
                 "selinux label is specified in config, but selinux is disabled or not supported"
                     .into(),

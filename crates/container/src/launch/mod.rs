@@ -15,6 +15,7 @@ pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;
 pub(crate) mod manner;
+pub(crate) mod mapper;
 mod mount_options;
 pub(crate) mod mounts;
 pub(crate) mod operations;
@@ -22,12 +23,15 @@ pub(crate) mod overlay;
 pub(crate) mod prepare;
 pub(crate) mod privileges;
 pub(crate) mod program;
+mod remount;
 pub(crate) mod root;
 pub(crate) mod step;
+pub(crate) mod still;
 pub(crate) mod subordinate;
 pub(crate) mod target;
 pub(crate) mod terminal;
 pub(crate) mod through;
+mod time;
 pub(crate) mod users;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,7 +40,6 @@ use exec::JoinError;
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::LaunchPlan;
 use gamut_sys::process::{self, namespace};
-use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -92,7 +95,7 @@ pub(crate) fn start(
 ) -> Result<Started, StartError> {
     let (ours, theirs) =
         gamut_sys::socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
-    enter_time(plan)?;
+    let home = time::enter(plan)?;
     let cloned = through::clone(prepared, group.for_clone()?);
     if let Ok(Through::Child(joined)) = cloned {
         drop(ours);
@@ -111,6 +114,11 @@ pub(crate) fn start(
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
+    if let Some(home) = home {
+        // What else this process starts is not the container's. Who prepares a container from within its
+        // user namespace has no way back, and starts nothing else.
+        let _ = process::join(home.as_fd(), namespace::TIME);
+    }
     let accompanied = accompany(plan, prepared, pid, group, connect, limits, ours.as_fd());
     // A child that failed closes its end, and the keeper stumbles over that: the child's own
     // reason is the better one.
@@ -118,9 +126,11 @@ pub(crate) fn start(
         drop_go(&ours);
     }
     let mut tell = |heard: Heard| {
-        let Heard::Phase(mark) = heard else {
+        let mark = match heard {
+            Heard::Phase(mark) => mark,
             // The keeper is no supervisor: what asks for one gets ENOSYS.
-            return After::GoOn;
+            Heard::Listener(_) => return After::GoOn,
+            Heard::Map(tree, index) => return answer(&prepared.child, ours.as_fd(), &tree, index),
         };
         connect.mark(mark.phase.words(), mark.at_ns);
         match mark.phase {
@@ -139,6 +149,16 @@ pub(crate) fn start(
             .finish()
             .ok_or_else(|| step_failed("clone", Errno::CHILD)),
     }
+}
+
+/// Maps the owners of a tree, for a child that may not, and says how that went.
+fn answer(child: &Child, socket: BorrowedFd<'_>, tree: &OwnedFd, index: u16) -> After {
+    let mut ops = child.ops.iter().chain(&child.late_ops);
+    let op = ops.nth(usize::from(index)).ok_or(Errno::INVAL);
+    let done = op.and_then(|op| op.map(tree.as_fd()));
+    let errno = done.map_or_else(Errno::raw_os_error, |()| 0);
+    let _ = rustix::io::write(socket, &errno.to_ne_bytes());
+    After::GoOn
 }
 
 /// Tells the child that there will be no word to go on: it ends, and says so.
@@ -163,6 +183,7 @@ fn accompany(
         go(child)?;
     }
     limits::apply(limits, pid)?;
+    connect.born(pid.as_raw_nonzero().get())?;
     connect.mark("keeper: process cloned, limits set", now_ns());
     if prepare::own_network(plan) {
         match &prepared.netns {
@@ -187,7 +208,7 @@ fn accompany(
     Given::send(child, &tasks, &trees)
         .map_err(|e| step_failed("wake the container's process", e))?;
     if hooks {
-        match read_until(child, Phase::AwaitsHooks)? {
+        match read_until(&prepared.child, child, Phase::AwaitsHooks)? {
             Some(failure) => return Err(explain(&prepared.child, plan, failure)),
             None => connect.mounted(pid.as_raw_nonzero().get())?,
         }
@@ -207,29 +228,6 @@ pub(crate) fn go(child: BorrowedFd<'_>) -> Result<(), StartError> {
         .map_err(|e| step_failed("wake the container's process", e))
 }
 
-/// Time namespaces take effect on children only: the keeper prepares itself.
-fn enter_time(plan: &LaunchPlan) -> Result<(), StartError> {
-    if let Some(offsets) = plan
-        .spec
-        .linux()
-        .as_ref()
-        .and_then(|l| l.time_offsets().as_ref())
-    {
-        process::unshare(namespace::TIME)
-            .map_err(|e| step_failed("create the time namespace", e))?;
-        let mut text = String::new();
-        for (clock, offset) in offsets {
-            use std::fmt::Write as _;
-            let (secs, nanos) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{clock} {secs} {nanos}");
-        }
-        std::fs::write("/proc/self/timens_offsets", text)
-            .map_err(|e| idmap::write_failed("set the time offsets", &e))?;
-    }
-    Ok(())
-}
-
 /// Nanoseconds on the monotonic clock.
 pub(crate) fn now_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -237,11 +235,19 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// Waits until the child has come to `phase`; else what kept it from that.
-fn read_until(child: BorrowedFd<'_>, phase: Phase) -> Result<Option<Failure>, StartError> {
+fn read_until(
+    prepared: &Child,
+    child: BorrowedFd<'_>,
+    phase: Phase,
+) -> Result<Option<Failure>, StartError> {
     let mut reached = false;
-    let failure = read_failure(child, &mut |heard| {
-        reached |= matches!(heard, Heard::Phase(mark) if mark.phase == phase);
-        if reached { After::Stop } else { After::GoOn }
+    let failure = read_failure(child, &mut |heard| match heard {
+        Heard::Map(tree, index) => answer(prepared, child, &tree, index),
+        Heard::Phase(mark) if mark.phase == phase => {
+            reached = true;
+            After::Stop
+        }
+        Heard::Phase(_) | Heard::Listener(_) => After::GoOn,
     })?;
     match (failure, reached) {
         (None, false) => Err(step_failed(
@@ -263,6 +269,8 @@ pub(crate) enum Heard {
     Phase(PhaseMark),
     /// Of a filter that asks a supervisor.
     Listener(OwnedFd),
+    /// A tree whose owners the child may not map, and the operation that it is of.
+    Map(OwnedFd, u16),
 }
 
 /// The child's last word: `None` when exec closed its end. What it says before goes to `heard`.
@@ -272,9 +280,9 @@ pub(crate) fn read_failure(
 ) -> Result<Option<Failure>, StartError> {
     let mut buffer = [0u8; 32];
     loop {
-        let mut listener = None;
+        let mut descriptor = None;
         let received =
-            gamut_sys::socket::receive_each(child, &mut buffer, |fd| listener = Some(fd));
+            gamut_sys::socket::receive_each(child, &mut buffer, |fd| descriptor = Some(fd));
         let length = match received {
             // It ended with words of ours unread; that is told once, before its own last word.
             Err(Errno::CONNRESET) => continue,
@@ -283,8 +291,13 @@ pub(crate) fn read_failure(
             }
         };
         let packet = &buffer[..length];
-        let after = if let Some(listener) = listener {
-            heard(Heard::Listener(listener))
+        let after = if let Some(descriptor) = descriptor {
+            heard(match packet {
+                [mapper::MAP, low, high] => {
+                    Heard::Map(descriptor, u16::from_ne_bytes([*low, *high]))
+                }
+                _ => Heard::Listener(descriptor),
+            })
         } else if let Ok(bytes) = <[u8; PhaseMark::BYTES]>::try_from(packet) {
             let mark = PhaseMark::from_bytes(bytes).map(Heard::Phase);
             mark.map_or(After::GoOn, &mut *heard)
@@ -321,7 +334,8 @@ fn clone_failed(errno: Errno) -> StartError {
 /// Puts a child's failure into words.
 fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
     let Failure { step, index, errno } = failure;
-    if let Some(error) = of_scheduler(&plan.spec, failure) {
+    let process = plan.spec.process().as_ref();
+    if let Some(error) = process.and_then(|process| manner::explain(&plan.spec, process, failure)) {
         return error;
     }
     let reason = match (step, errno) {
@@ -374,22 +388,6 @@ fn explain(child: &Child, plan: &LaunchPlan, failure: Failure) -> StartError {
             hint: hint(child, failure).map(Into::into),
         },
     }
-}
-
-/// A deadline is kept on all CPUs only (sched_setattr(2)), which the kernel's error does not say.
-pub(crate) fn of_scheduler(spec: &Spec, failure: Failure) -> Option<StartError> {
-    if (failure.step, failure.errno) != (Step::Scheduler, Errno::PERM) {
-        return None;
-    }
-    let resources = spec.linux().as_ref()?.resources().as_ref()?;
-    resources.cpu().as_ref()?.cpus().as_ref()?;
-    // runc's words.
-    let reason = "process scheduler can't be used together with AllowedCPUs";
-    Some(StartError::Step {
-        step: failure.step.words().to_owned(),
-        reason: format!("{reason}: {}", std::io::Error::from(failure.errno)),
-        hint: Some("leave out linux.resources.cpu.cpus".into()),
-    })
 }
 
 fn hint(child: &Child, failure: Failure) -> Option<&'static str> {

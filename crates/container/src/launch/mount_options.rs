@@ -12,6 +12,8 @@ pub(super) struct Options {
     /// What passes between the mount and the host's, and whether that goes for those below it.
     pub(super) propagation: Option<(u64, Reach)>,
     pub(super) copy_up: bool,
+    /// Whether what is mounted there already is to be changed.
+    pub(super) remount: bool,
     /// Whether files are shown with other owners, and whether that goes for mounts below.
     pub(super) mapped: Option<Reach>,
     pub(super) parameters: Vec<(String, Option<String>)>,
@@ -114,6 +116,10 @@ pub(super) fn sort_options(options: &[String]) -> Options {
             "bind" => sorted.bind = Some(Reach::One),
             "rbind" => sorted.bind = Some(Reach::Tree),
             "defaults" | "async" => {}
+            // What the kernel says of an attempt comes back with it, and what has inode versions
+            // counts them: there is nothing to set (mount(8)).
+            "silent" | "loud" | "iversion" | "noiversion" => {}
+            "remount" => sorted.remount = true,
             "idmap" => sorted.mapped = Some(Reach::One),
             "ridmap" => sorted.mapped = Some(Reach::Tree),
             "tmpcopyup" => sorted.copy_up = true,

@@ -21,7 +21,9 @@ use super::child::{IN_ROOT, attach, mount_target, open_tree};
 use super::copy_up::copy_up;
 use super::devices::{self, Node};
 use super::idmap::Maps;
+use super::mapper::Mapper;
 use super::mount_options::{Options, sort_options};
+use super::remount::Remount;
 use super::step::{At, Failure, Step};
 use super::target::Kind;
 
@@ -42,6 +44,8 @@ pub(crate) enum Op {
         bind: Bind,
         target: CString,
     },
+    /// What is mounted there, changed.
+    Remount(Remount),
     /// A tree that the keeper gives when it has made it.
     Given { target: CString, kind: Kind },
     /// A mount that was writable until all below it was made.
@@ -74,6 +78,7 @@ impl Op {
     pub(crate) fn target(&self) -> &CStr {
         match self {
             Op::New(new) => &new.target,
+            Op::Remount(remount) => remount.target(),
             Op::Attach { target, .. }
             | Op::Inside { target, .. }
             | Op::Devices { target, .. }
@@ -89,6 +94,7 @@ impl Op {
         root: BorrowedFd<'_>,
         index: usize,
         given: &mut dyn Iterator<Item = OwnedFd>,
+        mapper: Mapper<'_>,
     ) -> Result<(), Failure> {
         match self {
             Op::Given { target, kind } => {
@@ -104,6 +110,12 @@ impl Op {
                 let target = mount_target(root, &new.target, Kind::Directory, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }
+            Op::Remount(remount) => {
+                let target = remount.target();
+                rustix::fs::openat2(root, target, OFlags::PATH, Mode::empty(), IN_ROOT)
+                    .and_then(|mount| remount.change(mount.as_fd()))
+                    .at_index(Step::Mount, index)
+            }
             Op::Attach { tree, target, kind } => {
                 let target = mount_target(root, target, *kind, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
@@ -114,6 +126,9 @@ impl Op {
                 target,
             } => {
                 let (tree, kind) = bind.of_inside(root, source).at_index(Step::Mount, index)?;
+                if bind.is_mapped() {
+                    mapper.map(bind, tree.as_fd(), index)?;
+                }
                 let target = mount_target(root, target, kind, index)?;
                 attach(tree.as_fd(), target.as_fd()).at_index(Step::Mount, index)
             }
@@ -145,6 +160,19 @@ impl Op {
     }
 }
 
+pub(super) fn configure(
+    fs: BorrowedFd<'_>,
+    options: &[(CString, Option<CString>)],
+) -> Result<(), Errno> {
+    for (key, value) in options {
+        match value {
+            Some(value) => fsconfig_set_string(fs, key.as_c_str(), value.as_c_str())?,
+            None => fsconfig_set_flag(fs, key.as_c_str())?,
+        }
+    }
+    Ok(())
+}
+
 impl NewMount {
     /// Leaves it writable; whether it was to be read-only.
     pub(super) fn writable(&mut self) -> bool {
@@ -156,12 +184,7 @@ impl NewMount {
     pub(super) fn make(&self) -> Result<OwnedFd, Errno> {
         let fs = fsopen(self.filesystem.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(fs.as_fd(), c"source", self.source.as_c_str())?;
-        for (key, value) in &self.options {
-            match value {
-                Some(value) => fsconfig_set_string(fs.as_fd(), key.as_c_str(), value.as_c_str())?,
-                None => fsconfig_set_flag(fs.as_fd(), key.as_c_str())?,
-            }
-        }
+        configure(fs.as_fd(), &self.options)?;
         fsconfig_create(fs.as_fd())?;
         // A directory must be there before the mount turns read-only.
         let late_readonly = !self.directories.is_empty() && self.attributes & attr::RDONLY != 0;
@@ -234,7 +257,11 @@ pub(crate) fn prepare(mount: &Mount, place: Place<'_>) -> Result<Op, StartError>
     let destination = mount.destination();
     let options = sort_options(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or("");
-    if options.bind.is_some() || kind == "bind" {
+    let binds = options.bind.is_some() || kind == "bind";
+    if options.remount {
+        return Remount::of(mount, &options, place.locks).map(Op::Remount);
+    }
+    if binds {
         return bind(mount, &options, place);
     }
     if options.mapped.is_some() || mount.uid_mappings().is_some() {
@@ -246,9 +273,9 @@ pub(crate) fn prepare(mount: &Mount, place: Place<'_>) -> Result<Op, StartError>
             hint: None,
         });
     }
-    let mut parameters = Vec::with_capacity(options.parameters.len());
-    for (key, value) in &options.parameters {
-        parameters.push((c_string(key)?, value.as_ref().map(c_string).transpose()?));
+    let mut parameters = parameters(&options)?;
+    if let Some(label) = place.label.filter(|_| takes_label(kind)) {
+        parameters.push((c"context".to_owned(), Some(c_string(label)?)));
     }
     let target = c_string(destination.as_os_str().as_bytes())?;
     let has_mode = parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
@@ -292,6 +319,29 @@ pub(crate) fn prepare(mount: &Mount, place: Place<'_>) -> Result<Op, StartError>
     })
 }
 
+pub(super) fn parameters(options: &Options) -> Result<Vec<(CString, Option<CString>)>, StartError> {
+    let given = options.parameters.iter();
+    given
+        .map(|(key, value)| Ok((c_string(key)?, value.as_ref().map(c_string).transpose()?)))
+        .collect()
+}
+
+/// Whether files of this kind of file system have the label that the mount has; those of others have what
+/// the policy says. As runc has it.
+fn takes_label(kind: &str) -> bool {
+    !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
+}
+
+/// What is asked for of a bind, and is no bind's to have: options of a file system.
+pub(crate) fn passed_over(mount: &Mount) -> Vec<String> {
+    if !super::operations::is_bind(mount) {
+        return Vec::new();
+    }
+    let options = sort_options(mount.options().as_deref().unwrap_or_default());
+    let names = options.parameters.into_iter();
+    names.map(|(name, _)| format!("`{name}`")).collect()
+}
+
 /// A read-only tmpfs with the given directories, for the cgroup tree on v1.
 pub(crate) fn directory_tree(target: &CStr, directories: Vec<CString>) -> Op {
     Op::New(NewMount {
@@ -313,6 +363,8 @@ pub(crate) struct Place<'a> {
     /// The ids of its user namespace, if it has one.
     pub(crate) maps: Option<&'a Maps>,
     pub(crate) locks: Locks,
+    /// What SELinux is to take the files of new file systems for.
+    pub(crate) label: Option<&'a str>,
     /// Where the source of a bind is, seen from the root, if it is on a mount of the container's own:
     /// that is there when it is mounted, and not yet now.
     pub(crate) inside: Option<&'a Path>,
@@ -375,6 +427,9 @@ fn bind(mount: &Mount, options: &Options, place: Place<'_>) -> Result<Op, StartE
 fn hint(errno: Errno, mapped: bool) -> Option<String> {
     let text = match errno {
         Errno::NOENT => "the source of a bind must exist",
+        Errno::PERM if mapped => {
+            "only root of the user namespace that a file system was mounted in can show its files with other owners"
+        }
         Errno::PERM => "flags of the source are locked, and the bind is to do without them",
         Errno::INVAL if mapped => {
             "to show files with other owners their file system must support id-mapped mounts, and not be mapped already"
@@ -386,7 +441,11 @@ fn hint(errno: Errno, mapped: bool) -> Option<String> {
 
 /// A devpts instance of the container's own, made by the keeper, which so holds the way to its
 /// terminals: devpts(5). Ids are the host's.
-pub(crate) fn devpts(root_uid: u32, tty_gid: Option<u32>) -> Result<OwnedFd, Errno> {
+pub(crate) fn devpts(
+    root_uid: u32,
+    tty_gid: Option<u32>,
+    label: Option<&str>,
+) -> Result<OwnedFd, Errno> {
     let fs = fsopen(c"devpts", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(fs.as_fd(), c"source", c"devpts")?;
     fsconfig_set_flag(fs.as_fd(), c"newinstance")?;
@@ -397,6 +456,9 @@ pub(crate) fn devpts(root_uid: u32, tty_gid: Option<u32>) -> Result<OwnedFd, Err
     }
     if root_uid != 0 {
         fsconfig_set_string(fs.as_fd(), c"uid", format!("{root_uid}"))?;
+    }
+    if let Some(label) = label {
+        fsconfig_set_string(fs.as_fd(), c"context", label)?;
     }
     fsconfig_create(fs.as_fd())?;
     fsmount(

@@ -86,6 +86,7 @@ pub(crate) fn of(
     } else {
         (Locks::Kernels, Nodes::Make)
     };
+    let label = linux_label(plan);
     let mounts = plan.spec.mounts().as_deref().unwrap_or_default();
     for (index, mount) in mounts.iter().enumerate() {
         let earlier = &mounts[..index];
@@ -127,7 +128,7 @@ pub(crate) fn of(
                 let root_uid = maps.map_or(0, |maps| maps.uid(0));
                 // None is asked for where the group of terminals has no id.
                 let tty_gid = tty_gid(mount).map(|gid| maps.map_or(gid, |maps| maps.gid(gid)));
-                let made = mounts::devpts(root_uid, tty_gid)
+                let made = mounts::devpts(root_uid, tty_gid, label)
                     .map_err(|e| step_failed("mount devpts", e))?;
                 let tree = made
                     .try_clone()
@@ -147,6 +148,7 @@ pub(crate) fn of(
                         root,
                         maps,
                         locks,
+                        label,
                         inside,
                     },
                 )?;
@@ -189,14 +191,23 @@ pub(crate) fn of(
     Ok(operations)
 }
 
+fn linux_label(plan: &LaunchPlan) -> Option<&str> {
+    let linux = plan.spec.linux().as_ref()?;
+    linux
+        .mount_label()
+        .as_deref()
+        .filter(|label| !label.is_empty())
+}
+
 /// The group of the terminals: devpts(5), `gid=`.
 fn tty_gid(mount: &Mount) -> Option<u32> {
     let mut options = mount.options().iter().flatten();
     options.find_map(|option| option.strip_prefix("gid=")?.parse().ok())
 }
 
-/// Whether somebody else's files are shown: what is there is theirs to make.
-fn is_bind(mount: &Mount) -> bool {
+/// Whether somebody else's files are shown: what is there is theirs to make. "A mount is a bind mount if it
+/// has either `bind` or `rbind` in the options."
+pub(crate) fn is_bind(mount: &Mount) -> bool {
     let options = mount.options().as_deref().unwrap_or_default();
     let named = options.iter().any(|word| word == "bind" || word == "rbind");
     named || mount.typ().as_deref() == Some("bind")

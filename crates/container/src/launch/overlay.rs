@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use gamut_plan::launch::Durability;
+use gamut_plan::launch::{Durability, LaunchPlan};
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
 use gamut_sys::process::{self, namespace};
 use rustix::fs::{CWD, Gid, Uid};
@@ -31,6 +31,7 @@ pub(crate) struct Overlay<'a> {
     pub(crate) writable: Option<Writable<'a>>,
     /// How a user namespace sees the layers.
     pub(crate) mapping: Option<&'a Mapping>,
+    pub(crate) marks: Marks,
 }
 
 #[derive(Debug)]
@@ -38,6 +39,26 @@ pub(crate) struct Writable<'a> {
     pub(crate) upper: &'a Path,
     pub(crate) work: &'a Path,
     pub(crate) durability: Durability,
+}
+
+/// By which attributes overlayfs keeps what it knows of a writable layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// `trusted.overlay.`
+    Trusted,
+    /// `user.overlay.`: what a machine's overlay wrote, which the file server keeps so.
+    User,
+}
+
+impl Marks {
+    /// Those of a workload's writable layer.
+    #[must_use]
+    pub fn of(plan: &LaunchPlan) -> Self {
+        match plan.level.has_own_kernel() {
+            true => Marks::User,
+            false => Marks::Trusted,
+        }
+    }
 }
 
 /// A user namespace, whose maps the layers' files are shown through.
@@ -48,17 +69,30 @@ pub(crate) struct Mapping {
     pub(crate) owner: (Uid, Gid),
 }
 
-/// A read-only view of an image's layers, the top one first, as a detached mount. Two or more.
+/// A read-only view of layers, the top one first, as a detached mount. Two or more; `marks` are those of
+/// layers that were written to.
 ///
 /// # Errors
 /// As mount(2) for overlayfs; `E2BIG`: more layers than this kernel takes.
-pub fn layers_view(lower: &[PathBuf]) -> Result<OwnedFd, Errno> {
+pub fn layers_view(lower: &[PathBuf], marks: Marks) -> Result<OwnedFd, Errno> {
     let overlay = Overlay {
         lower,
         writable: None,
         mapping: None,
+        marks,
     };
     overlay.mount()
+}
+
+/// An empty, read-only directory as a detached mount: an image without layers.
+///
+/// # Errors
+/// As mount(2) for tmpfs.
+pub fn empty_view() -> Result<OwnedFd, Errno> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(fs.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 impl Overlay<'_> {
@@ -100,7 +134,11 @@ impl Overlay<'_> {
         }
         // A layer's own redirects are not followed: a crafted one could point anywhere in the
         // lower layers. A rename of a lower directory is EXDEV then, as programs know from Docker.
-        fsconfig_set_string(fs, "redirect_dir", "nofollow")?;
+        match self.marks {
+            Marks::Trusted => fsconfig_set_string(fs, "redirect_dir", "nofollow")?,
+            // It follows none then, and says so to who asks for it.
+            Marks::User => fsconfig_set_flag(fs, "userxattr")?,
+        }
         fsconfig_set_string(fs, "metacopy", "off")?;
         fsconfig_set_string(fs, "index", "off")?;
         if let Some(writable) = &self.writable {
@@ -165,7 +203,11 @@ impl Overlay<'_> {
         let layers: Vec<_> = self.lower.iter().map(|path| relative(path)).collect();
         let mut options = b"lowerdir=".to_vec();
         options.extend(layers.join(&b':'));
-        options.extend(b",redirect_dir=nofollow,metacopy=off,index=off");
+        options.extend(match self.marks {
+            Marks::Trusted => &b",redirect_dir=nofollow"[..],
+            Marks::User => b",userxattr",
+        });
+        options.extend(b",metacopy=off,index=off");
         if let Some(writable) = &self.writable {
             options.extend(b",upperdir=");
             options.extend(relative(writable.upper));
@@ -215,7 +257,7 @@ fn takes_layers_one_by_one() -> bool {
 }
 
 /// A view of a directory with mapped ids; mount_setattr(2).
-fn mapped(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub(super) fn mapped(path: &Path, userns: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, path, flags)?;
     let change = Change {
@@ -277,6 +319,7 @@ mod tests {
                         durability: Durability::Durable,
                     }),
                     mapping: None,
+                    marks: Marks::Trusted,
                 };
                 let made = if classic {
                     overlay.classic()
@@ -289,6 +332,43 @@ mod tests {
                 let flags = OFlags::CREATE | OFlags::WRONLY;
                 let new = rustix::fs::openat(&tree, "new", flags, Mode::RUSR);
                 assert_eq!(new.is_ok(), writable, "{new:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_machines_marks_are_understood() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let lower = [dir.path().join("lower")];
+        let (upper, work) = (dir.path().join("upper"), dir.path().join("work"));
+        for path in [&lower[0].join("again"), &upper.join("again"), &work] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::write(lower[0].join("again/old"), "").unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        let marked = rustix::fs::setxattr(upper.join("again"), "user.overlay.opaque", b"y", flags);
+        if marked.is_err() || !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: no user attributes here, or no mounts");
+            return;
+        }
+        for (marks, is_seen) in [(Marks::User, false), (Marks::Trusted, true)] {
+            let overlay = Overlay {
+                lower: &lower,
+                writable: Some(Writable {
+                    upper: &upper,
+                    work: &work,
+                    durability: Durability::Durable,
+                }),
+                mapping: None,
+                marks,
+            };
+            for made in [overlay.modern(), overlay.classic()] {
+                let tree = match made {
+                    Err(Errno::INVAL) => continue,
+                    other => other.unwrap(),
+                };
+                let old = rustix::fs::statat(&tree, "again/old", rustix::fs::AtFlags::empty());
+                assert_eq!(old.is_ok(), is_seen, "{marks:?}");
             }
         }
     }
@@ -307,6 +387,7 @@ mod tests {
                 durability: Durability::Volatile,
             }),
             mapping: None,
+            marks: Marks::Trusted,
         };
         assert_eq!(overlay.base(), Path::new("/r"));
         let options = String::from_utf8(overlay.options_below(overlay.base())).unwrap();

@@ -12,7 +12,7 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process};
 use rustix::fs::{Gid, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::child::{Child, IN_ROOT, UserNamespace};
+use super::child::{Child, IN_ROOT, MountNamespace, UserNamespace};
 use super::idmap;
 use super::manner::Manner;
 use super::mounts::Op;
@@ -180,7 +180,7 @@ pub(crate) fn prepare(
     let spec_process = process(plan)?;
     ensure_directory(root.as_fd(), spec_process.cwd(), &identity)?;
     let tty = matches!(plan.streams.terminal, Terminal::Pty { .. });
-    let own_mounts = namespaces.create & namespace::MOUNT != 0;
+    let mounts = MountNamespace::of(plan, namespaces.create)?;
     let mut operations = operations::of(plan, userns, maps.as_ref(), hierarchies, root.as_fd())?;
     let terminal = match (&operations.devpts, plan.streams.terminal) {
         (Some(devpts), Terminal::Pty { rows, columns }) => {
@@ -215,7 +215,7 @@ pub(crate) fn prepare(
             .as_ref()
             .and_then(|r| r.readonly())
             .unwrap_or(false),
-        own_mount_namespace: own_mounts,
+        mounts,
         own_cgroup_namespace: namespaces.create & namespace::CGROUP != 0,
         program,
         traced: match plan.trace {

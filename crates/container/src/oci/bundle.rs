@@ -8,14 +8,14 @@ use gamut_plan::launch::{
     Stdin, StopPlan, StreamsPlan, Terminal, Trace, UserPlan,
 };
 use gamut_plan::level::Level;
-use gamut_plan::sysctl::namespace_of;
 use oci_spec::runtime::{
     LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Spec,
 };
 use serde_json::Value;
 
+use super::check;
 use super::error::OciError;
-use super::{proc_mount, supervisor};
+use crate::launch::operations::is_bind;
 
 /// What a configuration asks for, and what of it was passed over.
 #[derive(Debug)]
@@ -42,9 +42,10 @@ impl Bundle {
         if let Some(process) = json.get_mut("process") {
             warnings.extend(ease_process(process));
         }
-        ease_linux(&mut json);
+        warnings.extend(ease_linux(&mut json));
         let spec: Spec = serde_json::from_value(json).map_err(|error| refuse(error.to_string()))?;
-        check(&spec).map_err(refuse)?;
+        check::check(&spec).map_err(refuse)?;
+        warnings.extend(check::warnings(&spec));
         let spec = settled(spec, &directory);
         Ok(Bundle {
             directory,
@@ -149,8 +150,9 @@ fn without_ground(process: &Value) -> Vec<String> {
         .collect()
 }
 
-/// An empty path is none: what is written in Go says so.
-fn ease_linux(json: &mut Value) {
+/// An empty path is none: what is written in Go says so. What earlier versions of the specification had
+/// and this one has not is unknown: it is told.
+fn ease_linux(json: &mut Value) -> Vec<String> {
     let namespaces = json
         .pointer_mut("/linux/namespaces")
         .and_then(Value::as_array_mut);
@@ -161,6 +163,11 @@ fn ease_linux(json: &mut Value) {
             fields.remove("path");
         }
     }
+    let rdt = json.pointer("/linux/intelRdt");
+    let asked = |name: &&str| rdt.is_some_and(|rdt| rdt[name] == true);
+    let gone = ["enableCMT", "enableMBM"].into_iter().filter(asked);
+    gone.map(|name| format!("intelRdt.{name} is passed over: it has become enableMonitoring"))
+        .collect()
 }
 
 /// The root and relative sources of binds are the bundle's ("Root", "Mounts"), and the default devices
@@ -177,17 +184,19 @@ fn settled(mut spec: Spec, directory: &Path) -> Spec {
         if let Some(destination) = below.map(|below| Path::new("/").join(below)) {
             mount.set_destination(destination);
         }
-        let options = mount.options().as_deref().unwrap_or_default();
-        let binds = mount.typ().as_deref() == Some("bind")
-            || options
-                .iter()
-                .any(|option| option == "bind" || option == "rbind");
-        if let (true, Some(source)) = (binds, mount.source().clone()) {
+        if let (true, Some(source)) = (is_bind(mount), mount.source().clone()) {
             mount.set_source(Some(directory.join(source)));
         }
     }
+    let zero_counts = check::counts_zero_pids(spec.version());
     if let Some(linux) = spec.linux_mut() {
         let mut resources = linux.resources().clone().unwrap_or_default();
+        if let Some(pids) = resources.pids_mut().as_mut()
+            && pids.limit() == 0
+            && !zero_counts
+        {
+            pids.set_limit(-1);
+        }
         // Without a rule none but those are let in; runc and crun take it so, too.
         let given = resources
             .devices()
@@ -231,110 +240,6 @@ fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
     rules
 }
 
-fn check(spec: &Spec) -> Result<(), String> {
-    if !spec.version().starts_with("1.") {
-        return Err(format!(
-            "`{}` is no version 1 of the specification",
-            spec.version()
-        ));
-    }
-    let Some(root) = spec.root() else {
-        return Err("it names no root file system".into());
-    };
-    if root.path().as_os_str().is_empty() {
-        return Err("the path of the root file system is empty".into());
-    }
-    let Some(linux) = spec.linux() else {
-        return Err("it has no Linux section".into());
-    };
-    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
-    let kinds: Vec<_> = namespaces.iter().map(|n| n.typ()).collect();
-    if let Some(twice) = kinds
-        .iter()
-        .enumerate()
-        .find(|(at, kind)| kinds[..*at].contains(kind))
-    {
-        return Err(format!("the namespace `{}` is listed twice", twice.1));
-    }
-    let own_mounts =
-        |n: &LinuxNamespace| n.typ() == LinuxNamespaceType::Mount && n.path().is_none();
-    if !namespaces.iter().any(own_mounts) {
-        return Err("gamut needs a mount namespace of its own for each container".into());
-    }
-    for mount in spec.mounts().as_deref().unwrap_or_default() {
-        proc_mount::check(mount)?;
-    }
-    if linux.intel_rdt().is_some() {
-        return Err("linux.intelRdt is not supported yet".into());
-    }
-    if linux
-        .net_devices()
-        .as_ref()
-        .is_some_and(|devices| !devices.is_empty())
-    {
-        return Err("linux.netDevices is not supported yet".into());
-    }
-    let label = linux.mount_label().as_deref().unwrap_or_default();
-    if !label.is_empty() {
-        return Err(format!(
-            "the SELinux label `{label}` of mounts is not supported yet"
-        ));
-    }
-    supervisor::check(linux.seccomp().as_ref())?;
-    let mut sysctls: Vec<_> = linux.sysctl().iter().flat_map(|map| map.keys()).collect();
-    sysctls.sort();
-    for name in sysctls {
-        check_sysctl(name, &kinds)?;
-    }
-    for (has, uts) in [
-        (spec.hostname().as_ref(), "hostname"),
-        (spec.domainname().as_ref(), "domainname"),
-    ] {
-        if has.is_some_and(|name| !name.is_empty()) && !kinds.contains(&LinuxNamespaceType::Uts) {
-            return Err(format!(
-                "unable to set {uts} without a private UTS namespace"
-            ));
-        }
-    }
-    if let Some(process) = spec.process() {
-        check_process(process)?;
-    }
-    Ok(())
-}
-
-/// Whether a kernel parameter is the container's own to set. The words are runc's.
-fn check_sysctl(name: &str, kinds: &[LinuxNamespaceType]) -> Result<(), String> {
-    match namespace_of(name) {
-        Some(LinuxNamespaceType::Uts) if name == "kernel.hostname" => Err(format!(
-            "sysctl {name:?} is not allowed: it is the field `hostname`"
-        )),
-        Some(needed) if !kinds.contains(&needed) => Err(format!(
-            "sysctl {name:?} is not allowed without a namespace of its own: {needed}"
-        )),
-        Some(_) => Ok(()),
-        None => Err(format!(
-            "sysctl {name:?} is not in a separate kernel namespace"
-        )),
-    }
-}
-
-pub(super) fn check_process(process: &Process) -> Result<(), String> {
-    if process.args().as_deref().unwrap_or_default().is_empty() {
-        return Err("process.args must not be empty".into());
-    }
-    if !process.cwd().is_absolute() {
-        return Err("process.cwd must be an absolute path".into());
-    }
-    let mut kinds = Vec::new();
-    for limit in process.rlimits().as_deref().unwrap_or_default() {
-        if kinds.contains(&limit.typ()) {
-            return Err(format!("rlimit type {} is specified twice", limit.typ()));
-        }
-        kinds.push(limit.typ());
-    }
-    Ok(())
-}
-
 /// crun's annotation, by which podman has `--group-add keep-groups` done.
 fn keeps_groups(spec: &Spec) -> bool {
     let annotations = spec.annotations().as_ref();
@@ -346,12 +251,27 @@ fn own_groups() -> Vec<u32> {
     groups.into_iter().map(rustix::fs::Gid::as_raw).collect()
 }
 
+/// What a process does that is never given a program: it waits, and may do nothing.
+fn nothing_to_run() -> Process {
+    let mut process = Process::default();
+    process
+        .set_args(Some(vec!["/".into()]))
+        .set_env(None)
+        .set_cwd("/".into())
+        .set_rlimits(None)
+        .set_capabilities(None);
+    process
+}
+
 /// The plan of a container that has no keeper. Its root, its cgroup and its streams are given to
 /// the start apart.
 pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> LaunchPlan {
     let mut spec = spec;
     if let Some(linux) = spec.linux_mut() {
         linux.set_cgroups_path(Some(cgroup.into()));
+    }
+    if spec.process().is_none() {
+        spec.set_process(Some(nothing_to_run()));
     }
     let process = spec.process().as_ref();
     let user = process.map(|process| {
@@ -420,6 +340,7 @@ pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> Launch
         removal: Removal::Keep,
         groups: Groups::All,
         trace: Trace::Off,
+        machine: None,
         spec,
     }
 }

@@ -13,7 +13,7 @@ use super::criu::message::{Features, GroupsMode, Kind, Options, PageServer, Requ
 use super::criu::{Act, Criu, CriuError, Streams, external, text};
 use super::error::OciError;
 use super::record::Status;
-use super::{Force, Known, bundle};
+use super::{Force, Known, bundle, check};
 use crate::cgroup::{Controller, Hierarchies};
 
 /// What a checkpoint and a restore have in common.
@@ -173,6 +173,9 @@ impl Known {
                 let act = "checkpoint";
                 return Err(OciError::State { act, status });
             }
+        }
+        if !check::own_mounts(&self.record.spec) {
+            return Err(OciError::SharedMounts { act: "checkpoint" });
         }
         make_directory(&wanted.images.path)?;
         check_parent(wanted)?;

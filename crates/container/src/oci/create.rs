@@ -11,25 +11,26 @@ use gamut_plan::cell::{CellFds, Connect, StartError};
 use gamut_plan::launch::{LaunchPlan, Terminal, Trace};
 use gamut_sys::mount::{Change, Reach};
 use gamut_sys::process::namespace;
-use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
 
 use super::bundle::{self, Bundle};
+use super::creation::CreateHooks;
 use super::error::OciError;
-use super::hooks::{self, Place, Stage};
+use super::grants;
+use super::hooks::Stage;
 use super::inside;
 use super::placement::{CgroupDriver, GroupPlace};
-use super::record::{self, Record, Status};
-use super::{Runtime, start};
+use super::record::{self, Record};
+use super::{Runtime, shared_root, start};
 use crate::cgroup::Hierarchies;
 use crate::group::{Group, Stale};
-use crate::launch::alone::Alone;
+use crate::launch::alone::{Alone, Told};
 use crate::launch::child::PRIVATE;
 use crate::launch::prepare::{self, Prepared, c_string, errno_of, step_failed};
 use crate::launch::program::Life;
-use crate::launch::{self, Started, exec, terminal};
+use crate::launch::{self, Started, terminal};
 use crate::limits;
 
 /// How a container is to be made.
@@ -93,23 +94,25 @@ impl Runtime {
         // Before there is a record by which a group of others could be taken for the container's.
         place.check()?;
         let mut record = new_record(id, &bundle, &place);
+        record.resctrl = grants::class_of(&bundle.spec, id)?;
         record::write(&directory.path, &record)?;
         bundle.listen_on(options.listening_fds);
         let mut plan = bundle::plan(id, bundle.spec, &place.cgroup, self.cache());
         if self.tell.is_some() || self.watch.is_some() {
             plan.trace = Trace::On;
         }
-        if plan.spec.process().is_none() {
-            return Err(OciError::Config {
-                path: bundle.directory.join("config.json"),
-                reason: "it has no process, which `start` would need".into(),
-            });
+        let rootfs = record.rootfs();
+        let root = open_root(&rootfs);
+        if let Ok(root) = &root
+            && let Some(id) = shared_root::id(&record.spec, root.as_fd())?
+        {
+            record.shared_root = Some(id);
+            record::write(&directory.path, &record)?;
         }
         self.mark("bundle read, state written");
         let mut group = Group::new(&plan, &place.hierarchies, Stale::IfEmpty)
             .in_scope(place.scope.take())
             .owned(place.own);
-        let rootfs = record.rootfs();
         let making = Making {
             runtime: self,
             record: &record,
@@ -118,17 +121,9 @@ impl Runtime {
             hierarchies: &place.hierarchies,
             group: &mut group,
         };
-        let mut made = match open_root(&rootfs) {
-            Ok(root) => {
-                let mut hooks = CreateHooks::new(&making, &plan);
-                making.start(&plan, root, &mut hooks, |_| ())?
-            }
-            // The mounts here are not this user's to prepare others from.
-            Err(OciError::Io { source, .. }) if errno_of(&source) == Errno::PERM => {
-                inside::start(making, &plan)?
-            }
-            Err(error) => return Err(error),
-        };
+        let mut made = making.start_here(&plan, root).inspect_err(|_| {
+            let _ = shared_root::unmount(&record);
+        })?;
         let (_, mut warnings) = group.keep();
         let pid = made.started.pid.as_raw_nonzero().get();
         record.pid = pid;
@@ -168,6 +163,8 @@ pub(super) fn new_record(id: &str, bundle: &Bundle, place: &GroupPlace) -> Recor
         created_ns: now_ns(),
         cgroup: place.cgroup.clone(),
         scope: place.scope.as_ref().map(|scope| scope.unit.clone()),
+        resctrl: None,
+        shared_root: None,
         hierarchies: place.kept(),
         streams,
         spec: bundle.spec.clone(),
@@ -271,7 +268,7 @@ impl Drop for Claimed {
 
 /// A container that is being made.
 pub(super) struct Making<'a, 'g> {
-    runtime: &'a Runtime,
+    pub(super) runtime: &'a Runtime,
     pub(super) record: &'a Record,
     directory: &'a Path,
     options: &'a Create,
@@ -286,6 +283,27 @@ pub(super) struct Made {
 }
 
 impl<'g> Making<'_, 'g> {
+    /// Makes it from here, where this process may prepare mounts; else from within its user namespace.
+    fn start_here(
+        self,
+        plan: &LaunchPlan,
+        root: Result<OwnedFd, OciError>,
+    ) -> Result<Made, OciError> {
+        match root {
+            Ok(root) => {
+                let mut hooks = CreateHooks::new(&self, plan);
+                let made = self.start(plan, root, &mut hooks, |_| ())?;
+                hooks.grants.keep();
+                Ok(made)
+            }
+            // The mounts here are not this user's to prepare others from.
+            Err(OciError::Io { source, .. }) if errno_of(&source) == Errno::PERM => {
+                inside::start(self, plan)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The same for a while.
     pub(super) fn again(&mut self) -> Making<'_, 'g> {
         Making {
@@ -333,6 +351,10 @@ impl<'g> Making<'_, 'g> {
                 Keyring::Callers => None,
             },
             root_propagation: root_propagation(plan)?,
+            program: match self.record.spec.process() {
+                Some(_) => Told::Yes,
+                None => Told::NotYet,
+            },
         });
         let program = &mut prepared.child.program;
         program.manner = std::mem::take(&mut program.manner).anywhere();
@@ -406,84 +428,4 @@ fn root_propagation(plan: &LaunchPlan) -> Result<Option<MountPropagationFlags>, 
         }
     };
     Ok(Some(kind | all))
-}
-
-/// The hooks of the creation, run when the mounts are made.
-pub(super) struct CreateHooks<'a> {
-    /// On the monotonic clock.
-    began_ns: u64,
-    runtime: &'a Runtime,
-    record: &'a Record,
-    namespaces: u64,
-}
-
-impl Connect for CreateHooks<'_> {
-    fn connect(&mut self, _netns: BorrowedFd<'_>) -> Result<(), StartError> {
-        Ok(())
-    }
-
-    fn mark(&mut self, phase: &str, at_ns: u64) {
-        if let Some(tell) = &self.runtime.tell {
-            let after_us = at_ns.saturating_sub(self.began_ns) / 1000;
-            tell(&format!("{phase}, after {after_us} us"));
-        }
-        if let Some(watch) = &self.runtime.watch {
-            watch(phase.trim_start_matches("keeper: "), at_ns);
-        }
-    }
-
-    fn mounted(&mut self, pid: i32) -> Result<(), StartError> {
-        self.run(pid).map_err(|error| match error {
-            OciError::Start(error) => error,
-            other => StartError::Step {
-                step: "run the hooks".into(),
-                reason: other.to_string(),
-                hint: None,
-            },
-        })
-    }
-}
-
-impl<'a> CreateHooks<'a> {
-    pub(super) fn new(making: &Making<'a, '_>, plan: &LaunchPlan) -> Self {
-        // A cgroup namespace of its own is made last, when the process is in its groups.
-        let own = making.record.has_own(LinuxNamespaceType::Cgroup);
-        let late = if own { namespace::CGROUP } else { 0 };
-        CreateHooks {
-            began_ns: launch::now_ns(),
-            runtime: making.runtime,
-            record: making.record,
-            namespaces: exec::joined(plan) & !late,
-        }
-    }
-
-    fn run(&self, pid: i32) -> Result<(), OciError> {
-        let record = self.record;
-        let mut state = record.state(Status::Creating);
-        state.pid = pid;
-        let listed = record.spec.hooks().as_ref();
-        let host = Place::Host {
-            directory: Some(&record.bundle),
-        };
-        for stage in [Stage::Prestart, Stage::CreateRuntime] {
-            hooks::run(stage, stage.of(listed), &host, &state)?;
-        }
-        let stage = Stage::CreateContainer;
-        if stage.of(listed).is_empty() {
-            return Ok(());
-        }
-        state.pid = record::pid_inside(pid);
-        let failed = |errno| step_failed("open the container's process", errno);
-        let pid = rustix::process::Pid::from_raw(pid).ok_or_else(|| failed(Errno::SRCH))?;
-        let flags = rustix::process::PidfdFlags::empty();
-        let pidfd = rustix::process::pidfd_open(pid, flags).map_err(failed)?;
-        let init = Started { pid, pidfd };
-        let rootfs = record.rootfs();
-        let inside = Place::Creation {
-            init: &init,
-            namespaces: self.namespaces,
-            directory: &rootfs,
-        };
-        hooks::run(stage, stage.of(listed), &inside, &state)
-    }
 }

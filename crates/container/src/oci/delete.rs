@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::error::OciError;
 use super::hooks::{self, Place, Stage};
 use super::record::{self, Status};
-use super::{Known, Reach, Runtime};
+use super::{Known, Reach, Runtime, shared_root};
 use crate::cgroup::CgroupError;
 
 /// How long a killed container may take to end.
@@ -77,12 +77,16 @@ impl Known {
         if let Some(cgroup) = &cgroup {
             cgroup.remove().map_err(OciError::Cgroup)?;
         }
+        shared_root::unmount(&self.record)?;
+        if let Some(resctrl) = &self.record.resctrl {
+            let removed = resctrl.remove();
+            removed.map_err(|error| OciError::io("remove", resctrl.class(), error))?;
+        }
         std::fs::remove_dir_all(&self.directory)
             .map_err(|error| OciError::io("remove", &self.directory, error))?;
         let stage = Stage::Poststop;
         let state = self.record.state(Status::Stopped);
         let place = Place::Host { directory: None };
-        let mut told = Vec::new();
         for hook in stage.of(self.record.spec.hooks().as_ref()) {
             let run = hooks::run(stage, std::slice::from_ref(hook), &place, &state);
             told.extend(run.err().map(|error| error.to_string()));
@@ -91,7 +95,7 @@ impl Known {
     }
 
     /// Kills it and waits until it is gone.
-    fn end(&self) -> Result<(), OciError> {
+    pub(super) fn end(&self) -> Result<(), OciError> {
         match self.kill(gamut_plan::signal::KILL, Reach::First) {
             Ok(()) | Err(OciError::NotRunning(_)) => {}
             Err(error) => return Err(error),

@@ -44,6 +44,10 @@ pub enum OciError {
     NotStopped { id: String, status: Status },
     #[error("container `{0}` has no control group of its own")]
     NoGroup(String),
+    #[error("container `{0}` has no process in its configuration, and cannot be started")]
+    NoProcess(String),
+    #[error("cannot {act} a container that has no mount namespace of its own")]
+    SharedMounts { act: &'static str },
     #[error("only root can restore a container")]
     NeedsRoot,
     #[error("container's cgroup is not empty: {0} process(es) found")]
@@ -104,6 +108,7 @@ impl Fault for OciError {
             | OciError::Signal(_)
             | OciError::Parent { .. }
             | OciError::Console(_) => Kind::Invalid,
+            OciError::NoProcess(_) | OciError::SharedMounts { .. } => Kind::Invalid,
             OciError::NoGroup(_) => Kind::HostLacks,
             OciError::NeedsRoot => Kind::Denied,
             OciError::Io { .. } | OciError::Agent { .. } | OciError::Hook { .. } => {

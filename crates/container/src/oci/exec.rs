@@ -10,12 +10,12 @@ use rustix::fs::{Mode, OFlags};
 use super::create::{Console, check_console, own_streams, send, write_pid_file};
 use super::error::OciError;
 use super::record::Status;
-use super::{Known, Runtime, bundle, supervisor};
+use super::{Known, Runtime, bundle, check, supervisor};
 use crate::cgroup::Below;
 use crate::launch::exec::{self, JoinError, Joining};
 use crate::launch::prepare::{self, step_failed};
 use crate::launch::program::Life;
-use crate::launch::{self, Started, terminal, users};
+use crate::launch::{Started, manner, terminal, users};
 use crate::limits;
 
 /// How a further process is to be made.
@@ -82,7 +82,7 @@ impl Runtime {
             }
         }
         check_console(&options.console, options.process.terminal())?;
-        bundle::check_process(&options.process).map_err(|reason| OciError::Config {
+        check::check_process(&options.process).map_err(|reason| OciError::Config {
             path: "process".into(),
             reason,
         })?;
@@ -111,7 +111,11 @@ impl Runtime {
             place: exec::Place::Container,
             init: init.pidfd.as_fd(),
             namespaces: exec::joined(&plan),
-            root: None,
+            // In a mount namespace of its own, that is the root there.
+            root: match check::own_mounts(&plan.spec) {
+                true => None,
+                false => Some(root_of(&init)?),
+            },
             cgroup: cgroup.as_ref(),
             beside: Some(init.pid),
             limits: &wanted,
@@ -126,7 +130,7 @@ impl Runtime {
             JoinError::Start(error) => error,
             JoinError::Child(failure) => {
                 let args = options.process.args().as_deref().unwrap_or_default();
-                let error = launch::of_scheduler(&plan.spec, failure);
+                let error = manner::explain(&plan.spec, &options.process, failure);
                 error.unwrap_or_else(|| exec::explain(args, failure))
             }
         })?;
@@ -156,14 +160,18 @@ impl Runtime {
     }
 }
 
+fn root_of(init: &Started) -> Result<OwnedFd, OciError> {
+    let path = format!("/proc/{}/root", init.pid.as_raw_nonzero());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| step_failed("open the container's root", errno).into())
+}
+
 fn program(
     plan: &LaunchPlan,
     init: &Started,
 ) -> Result<(crate::launch::program::Program, Option<OwnedFd>), OciError> {
-    let path = format!("/proc/{}/root", init.pid.as_raw_nonzero());
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|errno| step_failed("open the container's root", errno))?;
+    let root = root_of(init)?;
     let identity = users::resolve(root.as_fd(), &plan.user)?;
     let pair = match plan.streams.terminal {
         Terminal::None => None,

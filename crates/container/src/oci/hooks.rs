@@ -35,6 +35,15 @@ pub(super) enum Stage {
 }
 
 impl Stage {
+    pub(super) const ALL: [Stage; 6] = [
+        Stage::Prestart,
+        Stage::CreateRuntime,
+        Stage::CreateContainer,
+        Stage::StartContainer,
+        Stage::Poststart,
+        Stage::Poststop,
+    ];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Stage::Prestart => "prestart",
@@ -282,9 +291,7 @@ const SIGSYS: i32 = 31;
 /// Waits for the end of a hook; one that takes longer than `timeout_s` is killed.
 fn wait(started: &Started, timeout_s: Option<i64>) -> Result<(), String> {
     let mut waited_for = [PollFd::new(&started.pidfd, PollFlags::IN)];
-    let timeout = timeout_s
-        .filter(|s| *s > 0)
-        .map(|tv_sec| Timespec { tv_sec, tv_nsec: 0 });
+    let timeout = timeout_s.map(|tv_sec| Timespec { tv_sec, tv_nsec: 0 });
     let ready =
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut waited_for, timeout.as_ref()));
     let late = matches!(ready, Ok(0));

@@ -16,8 +16,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::create::{CreateHooks, Made, Making};
+use super::create::{Made, Making};
+use super::creation::CreateHooks;
 use super::error::OciError;
+use super::grants;
 use crate::launch::child::{UserNamespace, wait_for};
 use crate::launch::idmap::Maps;
 use crate::launch::prepare::step_failed;
@@ -150,6 +152,10 @@ fn is_mapped(maps: &[LinuxIdMapping], id: u32) -> bool {
 
 /// Makes the container by way of a process inside.
 pub(super) fn start(making: Making<'_, '_>, plan: &LaunchPlan) -> Result<Made, OciError> {
+    if let Some(message) = grants::of_the_host(&plan.spec) {
+        let (message, hint) = (message.to_owned(), None);
+        return Err(StartError::Request { message, hint }.into());
+    }
     let entry = Entry::of(&plan.spec)?;
     let pair = socket::pair().map_err(|e| step_failed("make a socket pair", e))?;
     let (ours, theirs) = pair;

@@ -4,21 +4,26 @@
 //! [`Runtime`] is what the command line calls; one file for each of its operations. What a
 //! container is stands in its [`record`], written before and after each act, so that a later
 //! process finds it: `create` makes the container and goes away, `start` gives its first process
-//! the word over a socket that this process listens on. Runtime specification 1.2, "Lifecycle".
+//! the word over a socket that this process listens on. Runtime specification 1.3, "Lifecycle".
 
 mod bundle;
+mod check;
 mod checkpoint;
 mod create;
+mod creation;
 mod criu;
 mod delete;
 mod error;
 mod exec;
+mod grants;
 mod hooks;
 mod inside;
+mod net_devices;
 mod placement;
 mod proc_mount;
 mod record;
 mod restore;
+mod shared_root;
 mod start;
 mod supervisor;
 mod update;
@@ -47,7 +52,7 @@ pub use record::{Record, Status};
 pub use restore::{Restore, Restored};
 
 /// The version of the runtime specification that is kept.
-pub const SPEC_VERSION: &str = "1.2.1";
+pub const SPEC_VERSION: &str = "1.3.0";
 
 /// Containers below one root directory.
 pub struct Runtime {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OciError;
 use crate::cgroup::Hierarchies;
+use crate::resctrl::Resctrl;
 use crate::systemd::Unit;
 
 const FILE: &str = "state.json";
@@ -39,6 +40,12 @@ pub struct Record {
     /// keeps them.
     #[serde(default)]
     pub streams: Vec<String>,
+    /// What it has of a processor's classes of cache and bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resctrl: Option<Resctrl>,
+    /// The id of the mount that its root is, where that lies among the mounts of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shared_root: Option<u64>,
     /// The bundle's configuration when the container was made.
     pub spec: Spec,
 }
@@ -94,7 +101,7 @@ impl Record {
     #[must_use]
     pub fn state(&self, status: Status) -> State<'_> {
         State {
-            oci_version: self.spec.version(),
+            oci_version: super::SPEC_VERSION,
             id: &self.id,
             status,
             pid: match status {
@@ -111,7 +118,7 @@ impl Record {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State<'a> {
-    pub oci_version: &'a str,
+    pub oci_version: &'static str,
     pub id: &'a str,
     pub pid: i32,
     pub status: Status,

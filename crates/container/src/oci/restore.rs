@@ -16,10 +16,11 @@ use super::criu::external::{self, Place};
 use super::criu::message::{CgroupRoot, InheritFd, Kind, Options, Request};
 use super::criu::{Act, Criu, Notice, Session, Streams, text};
 use super::error::OciError;
+use super::grants::{self, Grants};
 use super::hooks::{self, Stage};
 use super::placement::{CgroupDriver, GroupPlace};
 use super::record::{self, Record, Status};
-use super::{Known, Runtime, step_failed};
+use super::{Known, Runtime, check, step_failed};
 use crate::cgroup::Hierarchies;
 use crate::group::{Group, Stale};
 
@@ -67,6 +68,9 @@ impl Runtime {
         let mut bundle = Bundle::open(&wanted.bundle)?;
         let process = bundle.spec.process().as_ref();
         check_console(&wanted.console, process.and_then(|p| p.terminal()))?;
+        if !check::own_mounts(&bundle.spec) {
+            return Err(OciError::SharedMounts { act: "restore" });
+        }
         let streams = read_streams(&wanted.images.path)?;
         let criu = Criu::find()?;
         if wanted.lsm_profile.is_some() || wanted.lsm_mount_context.is_some() {
@@ -76,6 +80,7 @@ impl Runtime {
         let directory = Claimed::new(self, id)?;
         place.check()?;
         let mut record = new_record(id, &bundle, &place);
+        record.resctrl = grants::class_of(&bundle.spec, id)?;
         record::write(directory.path(), &record)?;
         let plan = bundle::plan(id, bundle.spec, &place.cgroup, self.cache());
         let mut group = Group::new(&plan, &place.hierarchies, Stale::IfEmpty)
@@ -90,9 +95,11 @@ impl Runtime {
             record: &mut record,
             pidfd: None,
             terminal: None,
+            grants: Grants::default(),
         };
         restoring.run(&mut group, &streams)?;
         let (pidfd, terminal) = (restoring.pidfd.take(), restoring.terminal.take());
+        std::mem::take(&mut restoring.grants).keep();
         let pidfd = pidfd.ok_or_else(|| OciError::NotRunning(id.to_owned()))?;
         let (_, mut warnings) = group.keep();
         warnings.extend(bundle.warnings);
@@ -130,6 +137,7 @@ struct Restoring<'a> {
     record: &'a mut Record,
     pidfd: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    grants: Grants,
 }
 
 impl Restoring<'_> {
@@ -218,6 +226,7 @@ impl Restoring<'_> {
         if self.record.has_own(LinuxNamespaceType::Network) {
             raise_loopback(pid)?;
         }
+        self.grants = Grants::give(self.record, pid)?;
         self.record.pid = pid;
         let state = self.record.state(Status::Creating);
         let listed = self.record.spec.hooks().as_ref();

@@ -10,7 +10,7 @@ use super::hooks::{self, Place, Stage};
 use super::record::{self, Status};
 use super::{Known, bundle, supervisor};
 use crate::launch::prepare::step_failed;
-use crate::launch::{self, After, Heard, Started, exec};
+use crate::launch::{self, After, Heard, Started, exec, manner};
 
 /// The name of the socket that a created container listens on, in its directory. It goes with the
 /// start: a container that has it has not been started.
@@ -26,17 +26,21 @@ impl Known {
         if status != Status::Created {
             return Err(OciError::NotCreated(status));
         }
-        let init = self.init()?;
         let record = &self.record;
+        if record.spec.process().is_none() {
+            return Err(OciError::NoProcess(record.id.clone()));
+        }
+        let init = self.init()?;
         let listed = record.spec.hooks().as_ref();
         let of_start = Stage::StartContainer.of(listed);
         if !of_start.is_empty() {
-            self.run_inside(&init, of_start)?;
+            self.run_inside(&init, of_start)
+                .inspect_err(|_| self.stop())?;
         }
         let connection = self.connect()?;
         let mut given = Ok(());
         let failure = launch::read_failure(connection.as_fd(), &mut |heard| match heard {
-            Heard::Phase(_) => After::GoOn,
+            Heard::Phase(_) | Heard::Map(..) => After::GoOn,
             Heard::Listener(listener) => {
                 given = supervisor::give(record, Status::Running, &listener);
                 // Nobody would answer.
@@ -52,7 +56,7 @@ impl Known {
         if let Some(failure) = failure {
             let process = record.spec.process().as_ref();
             let args = process.and_then(|p| p.args().clone()).unwrap_or_default();
-            let error = launch::of_scheduler(&record.spec, failure);
+            let error = process.and_then(|p| manner::explain(&record.spec, p, failure));
             return Err(error
                 .unwrap_or_else(|| exec::explain(&args, failure))
                 .into());
@@ -65,6 +69,12 @@ impl Known {
             &place,
             &record.state(Status::Running),
         )
+        .inspect_err(|_| self.stop())
+    }
+
+    /// After a hook that failed ("Lifecycle", 7 and 9). What keeps it from its end, `delete` will say.
+    fn stop(&self) {
+        let _ = self.end();
     }
 
     /// The hooks that are the container's own: they see its process as it sees itself.

@@ -18,8 +18,12 @@ pub(super) fn check(seccomp: Option<&LinuxSeccomp>) -> Result<(), String> {
     };
     let mut calls = seccomp.syscalls().iter().flatten();
     let asks = calls.any(|call| call.action() == LinuxSeccompAction::ScmpActNotify);
+    let metadata = seccomp.listener_metadata().as_deref().unwrap_or_default();
     match seccomp.listener_path() {
         None if asks => Err("seccomp: SCMP_ACT_NOTIFY needs a listenerPath".into()),
+        None if !metadata.is_empty() => {
+            Err("seccomp: listenerMetadata is nothing without a listenerPath".into())
+        }
         _ => Ok(()),
     }
 }
@@ -34,7 +38,7 @@ pub(super) fn give(record: &Record, status: Status, listener: &OwnedFd) -> Resul
         return Ok(());
     };
     let state = json!({
-        "ociVersion": record.spec.version(),
+        "ociVersion": super::SPEC_VERSION,
         "fds": ["seccompFd"],
         "pid": record.pid,
         "metadata": seccomp.listener_metadata().clone().unwrap_or_default(),

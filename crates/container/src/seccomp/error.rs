@@ -24,6 +24,12 @@ pub enum SeccompError {
     /// An error's name that Linux does not have.
     #[error("seccomp profile: unknown error name `{0}`")]
     Errno(String),
+    /// An error's number beside an action that gives none.
+    #[error("seccomp profile: {0} gives no error number, and has one")]
+    ErrnoOf(String),
+    /// A rule for no call.
+    #[error("seccomp profile: a rule has no `names`")]
+    NoNames,
     /// A call has the arguments 0 to 5.
     #[error("seccomp profile: `{call}` has no argument {index}; they are 0 to 5")]
     Argument {

@@ -66,11 +66,12 @@ impl Policy {
     /// From an OCI runtime spec (its `linux.seccomp`).
     ///
     /// # Errors
-    /// [`SeccompError::Argument`] and [`SeccompError::Notify`]; names of calls and architectures
+    /// [`SeccompError::Argument`], [`SeccompError::Notify`], [`SeccompError::ErrnoOf`] and
+    /// [`SeccompError::NoNames`]; names of calls and architectures
     /// that are not known are passed over, as runc does.
     pub fn from_oci(seccomp: &oci::LinuxSeccomp, native: Arch) -> Result<Self, SeccompError> {
         let errno = seccomp.default_errno_ret().map(u64::from);
-        let default = Action::from_scmp_name(&seccomp.default_action().to_string(), errno)?;
+        let default = Action::from_oci(&seccomp.default_action().to_string(), errno)?;
         let mut policy = Self::new(native, default);
         for arch in seccomp.architectures().iter().flatten() {
             policy.add_arch(&arch.to_string());
@@ -80,7 +81,10 @@ impl Policy {
         }
         for group in seccomp.syscalls().iter().flatten() {
             let errno = group.errno_ret().map(u64::from);
-            let action = Action::from_scmp_name(&group.action().to_string(), errno)?;
+            let action = Action::from_oci(&group.action().to_string(), errno)?;
+            if group.names().is_empty() {
+                return Err(SeccompError::NoNames);
+            }
             for name in group.names() {
                 let mut conditions = Vec::new();
                 for arg in group.args().iter().flatten() {
@@ -130,7 +134,7 @@ impl Policy {
     /// Adds a rule by the call's name. Conditions that test one argument twice become a rule each,
     /// so that one of them is enough: runc did so before libseccomp could join them, and Docker's
     /// profiles are written for it.
-    pub(super) fn add_rule(
+    pub(crate) fn add_rule(
         &mut self,
         name: &str,
         action: Action,

@@ -62,6 +62,15 @@ impl Action {
         })
     }
 
+    /// [`Self::from_scmp_name`] as the OCI runtime specification has it: "When the action doesn't support
+    /// an errno, the runtime MUST print an error and fail."
+    pub(super) fn from_oci(name: &str, errno: Option<u64>) -> Result<Self, SeccompError> {
+        match (Self::from_scmp_name(name, errno)?, errno) {
+            (action @ (Self::Errno(_) | Self::Trace(_)), _) | (action, None) => Ok(action),
+            _ => Err(SeccompError::ErrnoOf(name.to_owned())),
+        }
+    }
+
     /// Whether the call may run, be it after a tracer has looked at it.
     #[must_use]
     pub const fn lets_through(self) -> bool {

@@ -80,7 +80,11 @@ pub(crate) fn of_limits(limits: &LinuxResources, bus: Bus, host: Host) -> Vec<Pr
             Version::V2 => property("IOWeight", Value::U64(io_weight(weight))),
         });
     }
-    let tasks = limits.pids().as_ref().map(|pids| pids.limit());
+    let tasks = limits.pids().as_ref().map(|pids| match pids.limit() {
+        // As it is written to the group.
+        0 => 1,
+        limit => limit,
+    });
     if let Ok(Some(bound)) = Bound::from_oci("pids limit", tasks) {
         list.push(property("TasksMax", number(bound)));
     }

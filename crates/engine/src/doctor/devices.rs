@@ -1,5 +1,5 @@
-//! What virtual machines need: whether it is there and may be used. Whether it works is found
-//! out by those who use it.
+//! What virtual machines need: whether it is there and may be used. Whether KVM works is found
+//! out by the level's own probe.
 
 use gamut_plan::Level;
 use rustix::fs::{Access, access};
@@ -9,14 +9,12 @@ use super::{Area, Feature, State};
 
 pub(super) fn features() -> Vec<Feature> {
     vec![
-        device("/dev/kvm", "microvm and vm run on it").or(
+        device("/dev/kvm", "microvm runs on it").or(
             "load it with `modprobe kvm_intel` or `kvm_amd`; inside a virtual machine, its host must \
              allow nested ones",
         ),
-        device("/dev/vhost-vsock", "a guest's agent is spoken to over it")
-            .or("load it with `modprobe vhost_vsock`"),
-        device("/dev/vhost-net", "makes a guest's network faster")
-            .or("load it with `modprobe vhost_net`"),
+        device("/dev/net/tun", "a machine is on its network by it")
+            .or("load it with `modprobe tun`"),
     ]
 }
 
@@ -44,8 +42,8 @@ pub(super) fn prospects(level: Level) -> Vec<String> {
         Err(_) => "there is a /dev/kvm, which may not be used",
     };
     match level {
-        Level::Container => Vec::new(),
+        Level::Container | Level::Microvm => Vec::new(),
         Level::Sandbox => vec![format!("{kvm}; without it a slower way will do")],
-        Level::Microvm | Level::Vm => vec![kvm.to_owned()],
+        Level::Vm => vec![kvm.to_owned()],
     }
 }

@@ -4,17 +4,25 @@ use std::path::Path;
 
 use gamut_plan::caps::{CapSet, Capability};
 use gamut_plan::host::HostFacts;
+use gamut_store::snapshot::Driver;
 use gamut_sys::seccomp::action_available;
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsopen};
 
 use super::{Area, Feature, State, filesystem, read};
+use crate::image_extras::ImageExtras;
+use crate::storage::Storage;
 
 /// `SECCOMP_RET_USER_NOTIF` (linux/seccomp.h).
 const SECCOMP_USER_NOTIF: u32 = 0x7fc0_0000;
 
-pub(super) fn features(host: &HostFacts) -> Vec<Feature> {
+pub(super) fn features(host: &HostFacts, tried: Option<&(Storage, ImageExtras)>) -> Vec<Feature> {
     let mut list = mounts(host);
+    list.extend(
+        tried
+            .into_iter()
+            .flat_map(|(storage, extras)| drivers(storage, extras)),
+    );
     list.extend(namespaces());
     list.extend(processes(host));
     list.extend(filters(host));
@@ -67,6 +75,41 @@ fn mounts(host: &HostFacts) -> Vec<Feature> {
         filesystem(area, "erofs", "EROFS"),
         filesystem(area, "fuse", "FUSE"),
     ]
+}
+
+/// Each way to keep images in the store, as it was found by trying.
+fn drivers(storage: &Storage, extras: &ImageExtras) -> Vec<Feature> {
+    let of = |driver: Driver| {
+        let lack = storage.lack(driver);
+        let detail = match (&lack, driver) {
+            (Some(lack), _) => lack.clone(),
+            (None, Driver::Erofs) if storage.loop_devices => {
+                "a file for each layer, mounted from a loop device".to_owned()
+            }
+            (None, Driver::Erofs) => "a file for each layer, mounted as it is".to_owned(),
+            (None, Driver::Overlay) => "a directory for each layer".to_owned(),
+            (None, Driver::Copy) => "a copy of the image for each container".to_owned(),
+        };
+        let title = format!("storage driver {}", driver.name());
+        let remedy = match driver {
+            Driver::Erofs => {
+                "use Linux 6.12 or newer with CONFIG_EROFS_FS and the store on ext4, xfs or btrfs, \
+                 or an older one with loop devices"
+            }
+            Driver::Overlay | Driver::Copy => {
+                "use a kernel with CONFIG_OVERLAY_FS, and a store that is not on overlayfs itself"
+            }
+        };
+        Feature::new(Area::Files, &title, lack.is_none(), detail).or(remedy)
+    };
+    let mut features: Vec<Feature> = Driver::ALL.into_iter().map(of).collect();
+    features.extend(extras.no_compression.iter().map(|(algorithm, lack)| {
+        let title = format!("EROFS images with {algorithm}");
+        let remedy = "use Linux 5.13 or newer for LZ4 (CONFIG_EROFS_FS_ZIP), 6.10 for zstd \
+                      (CONFIG_EROFS_FS_ZIP_ZSTD)";
+        Feature::new(Area::Files, &title, false, lack.clone()).or(remedy)
+    }));
+    features
 }
 
 fn namespaces() -> Vec<Feature> {

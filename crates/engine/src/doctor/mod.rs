@@ -11,6 +11,8 @@ use gamut_plan::host::{HostFacts, Missing};
 use serde::Serialize;
 
 use crate::cells;
+use crate::image_extras::ImageExtras;
+use crate::storage::Storage;
 
 /// Everything that was found.
 #[derive(Debug, Clone, Serialize)]
@@ -115,9 +117,9 @@ impl Feature {
 }
 
 /// Looks at this host. Nothing of it is changed: what must be tried is tried in a network
-/// namespace that ends with the trial.
+/// namespace that ends with the trial. `tried`: what was tried with the store, if there is one.
 #[must_use]
-pub fn examine() -> Report {
+pub fn examine(tried: Option<&(Storage, ImageExtras)>) -> Report {
     let host = crate::host::facts();
     let levels = Level::ALL
         .into_iter()
@@ -131,7 +133,7 @@ pub fn examine() -> Report {
             }
         })
         .collect();
-    let mut features = kernel::features(&host);
+    let mut features = kernel::features(&host, tried);
     features.extend(groups::features(&host));
     features.extend(network::features());
     features.extend(devices::features());
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_area_and_level_is_looked_at() {
-        let report = examine();
+        let report = examine(None);
         assert_eq!(report.levels.len(), Level::ALL.len());
         for area in Area::ALL {
             assert!(

@@ -71,9 +71,11 @@ impl Engine {
         let status = view.status;
         let lives = status.is_live();
         let pid = if lives { status.pid } else { 0 };
+        // The process that is a machine tells nothing of what runs in it.
+        let inside = if plan.machine.is_none() { pid } else { 0 };
         let linux = plan.spec.linux().as_ref();
-        let (uid_map, gid_map) = process::id_maps(&plan, pid);
-        let capabilities = process::capabilities(&plan, pid);
+        let (uid_map, gid_map) = process::id_maps(&plan, inside);
+        let capabilities = process::capabilities(&plan, inside);
         Ok(Explanation {
             id: plan.id.clone(),
             name: plan.name.clone(),
@@ -87,14 +89,14 @@ impl Engine {
                 LogPlan::JsonFile { path, .. } => Some(path.clone()),
             },
             directory: dirs.directory.clone(),
-            namespaces: process::namespaces(&plan, pid),
+            namespaces: process::namespaces(&plan, inside),
             cgroup: group(&plan),
-            mounts: process::mounts(&plan, pid),
+            mounts: process::mounts(&plan, inside),
             uid_map,
             gid_map,
             seccomp: filter::of(&plan, capabilities.bounding),
             capabilities,
-            no_new_privileges: process::no_new_privileges(&plan, pid),
+            no_new_privileges: process::no_new_privileges(&plan, inside),
             masked_paths: linux
                 .and_then(|l| l.masked_paths().clone())
                 .unwrap_or_default(),

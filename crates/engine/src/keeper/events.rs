@@ -133,6 +133,8 @@ pub(super) struct Keeper {
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
     pub(super) root: Option<(RootPlan, OwnedFd)>,
+    /// Only to be held, for as long as there is a workload.
+    pub(super) held: Vec<OwnedFd>,
     /// The plan of the start that is about to come.
     pub(super) plan: Option<Box<LaunchPlan>>,
     pub(super) done: bool,
@@ -163,6 +165,7 @@ impl Keeper {
             trace: Vec::new(),
             ahead: None,
             root: None,
+            held: Vec::new(),
             plan: None,
             done: false,
             signals: None,

@@ -54,10 +54,29 @@ impl Keeper {
         }
     }
 
+    /// Whoever waits for another process hears of its end, too: it dies with the first one, if it has not
+    /// ended before and that was not seen yet.
+    fn tell_companions(&mut self) {
+        let waited_for = self.connections.values().filter_map(|c| c.waits_for);
+        let companions: Vec<ProcessId> = waited_for.filter(|of| *of != MAIN).collect();
+        for process in companions {
+            let Some(workload) = &mut self.workload else {
+                return;
+            };
+            let killed = Exit {
+                code: 128 + gamut_plan::signal::KILL,
+                signal: Some(gamut_plan::signal::KILL),
+            };
+            let ended = workload.cell.try_wait(process).ok().flatten();
+            self.tell(process, ended.unwrap_or(killed));
+        }
+    }
+
     /// Records the end, takes everything back, then says so: who hears of the end finds the
     /// container stopped and its ports free.
     fn finish(&mut self, exit: Exit) {
         self.drain_output();
+        self.tell_companions();
         let Some(mut workload) = self.workload.take() else {
             return;
         };

@@ -257,6 +257,15 @@ fn resolve_joins(plan: &mut LaunchPlan, dirs: &Container) -> Result<(), StartErr
                 hint: Some("start it first".into()),
             });
         }
+        if record::read_plan(&other).is_ok_and(|plan| plan.machine.is_some()) {
+            return Err(StartError::Conflict {
+                message: format!(
+                    "the container {} has a kernel of its own, whose namespaces cannot be joined",
+                    join.container
+                ),
+                hint: Some("run it with `--isolation container`".into()),
+            });
+        }
         let file = match join.namespace {
             LinuxNamespaceType::Pid => "pid",
             LinuxNamespaceType::Uts => "uts",

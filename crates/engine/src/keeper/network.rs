@@ -1,14 +1,15 @@
 //! The keeper's part of the network: the workload's place on its bridge, its published ports,
 //! and the forwarders for what the packet filter cannot lead (`::1`).
 
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use gamut_net::Network;
 use gamut_net::forward::Forwarder;
 use gamut_net::link::Inside;
 use gamut_net::ports::{self, PortError, Reserved};
 use gamut_net::publish::{self, Binding, HostPort, Publish};
 use gamut_net::subnet::{Subnet4, Subnet6};
+use gamut_net::{Ensured, Network};
 use gamut_net::{endpoint, link};
 use gamut_plan::cell::{Connect, StartError};
 use gamut_plan::launch::{Endpoint, NetworkPlan, PortBinding, Protocol, PublishedPort};
@@ -212,11 +213,6 @@ impl Connect for Connector<'_> {
     }
 
     fn connect(&mut self, netns: BorrowedFd<'_>) -> Result<(), StartError> {
-        let failed = |error: gamut_net::NetworkError| StartError::Step {
-            step: "connect the container's network".into(),
-            reason: error.to_string(),
-            hint: error.hint(),
-        };
         // The way that is open already, if it leads into this one.
         let ahead = self
             .ahead
@@ -235,31 +231,68 @@ impl Connect for Connector<'_> {
         };
         let network = network_of(place)?;
         let mut ensured = network.ensure().map_err(failed)?;
-        let wanted = endpoint::Endpoint {
-            host_interface: link::host_interface(self.id),
-            mac: place.mac,
-            ipv4: place.address4,
-            ipv6: place.address6,
-        };
+        let wanted = place_of(self.id, place);
         let attached =
             endpoint::attach_inside(&mut ensured, netns, &mut inside, &wanted).map_err(failed)?;
+        self.publish(&network, ensured, attached.ipv6)
+    }
+
+    fn tap(&mut self) -> Result<Option<OwnedFd>, StartError> {
+        let NetworkPlan::Bridge(place) = self.plan else {
+            return Ok(None);
+        };
+        let network = network_of(place)?;
+        let mut ensured = network.ensure().map_err(failed)?;
+        let wanted = place_of(self.id, place);
+        let tap = endpoint::attach_machine(&mut ensured, &wanted).map_err(failed)?;
+        self.publish(&network, ensured, wanted.ipv6)?;
+        Ok(Some(tap))
+    }
+}
+
+impl Connector<'_> {
+    /// Publishes the workload's ports, if there are any.
+    fn publish(
+        &mut self,
+        network: &Network,
+        mut ensured: Ensured<'_>,
+        address6: Option<Ipv6Addr>,
+    ) -> Result<(), StartError> {
+        let NetworkPlan::Bridge(place) = self.plan else {
+            return Ok(());
+        };
         let bindings = net_bindings(&self.ports.bindings());
-        if !bindings.is_empty() {
-            let id = self.id.to_owned();
-            let endpoint = Endpoint {
-                address6: attached.ipv6,
-                ..(**place).clone()
-            };
-            endpoint::publish(&mut ensured, &id, &bindings, place.address4, attached.ipv6)
-                .map_err(failed)?;
-            drop(ensured);
-            self.ports.published = Some(Published {
-                network,
-                id,
-                endpoint,
-            });
+        if bindings.is_empty() {
+            return Ok(());
         }
+        endpoint::publish(&mut ensured, self.id, &bindings, place.address4, address6)
+            .map_err(failed)?;
+        self.ports.published = Some(Published {
+            network: network.clone(),
+            id: self.id.to_owned(),
+            endpoint: Endpoint {
+                address6,
+                ..(**place).clone()
+            },
+        });
         Ok(())
+    }
+}
+
+fn failed(error: gamut_net::NetworkError) -> StartError {
+    StartError::Step {
+        step: "connect the container's network".into(),
+        reason: error.to_string(),
+        hint: error.hint(),
+    }
+}
+
+fn place_of(id: &str, place: &Endpoint) -> endpoint::Endpoint {
+    endpoint::Endpoint {
+        host_interface: link::host_interface(id),
+        mac: place.mac,
+        ipv4: place.address4,
+        ipv6: place.address6,
     }
 }
 

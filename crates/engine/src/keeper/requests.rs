@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use gamut_plan::cell::{CellError, CellFds};
 use gamut_plan::launch::ExecPlan;
 use gamut_plan::wire::{Reply, Request};
-use gamut_plan::{MAIN, Phase};
+use gamut_plan::{MAIN, Phase, ProcessId};
 use rustix::event::epoll::EventFlags;
 use rustix::termios::Winsize;
 
@@ -31,13 +31,10 @@ impl Keeper {
                     }
                 }
                 let dirs = Dirs::new(root, run_root).container(&container);
-                self.launch(
-                    id,
-                    &container,
-                    &dirs,
-                    *before,
-                    descriptors.into_iter().next(),
-                );
+                let mut descriptors = descriptors.into_iter();
+                let lock = descriptors.next();
+                self.held = descriptors.collect();
+                self.launch(id, &container, &dirs, *before, lock);
             }
             Request::Prepare => {
                 self.ahead = Ahead::make();
@@ -47,7 +44,8 @@ impl Keeper {
             }
             Request::Plan(plan) => self.plan = Some(plan),
             Request::Root(plan) => {
-                let mounted = gamut_container::ahead::mount(&plan);
+                // What is wrong, the start will say.
+                let mounted = gamut_container::ahead::mount(&plan).ok();
                 self.root = mounted.map(|mounted| (plan, mounted));
                 self.mark("keeper: root mounted ahead");
             }
@@ -90,18 +88,7 @@ impl Keeper {
             Err(error) => Reply::Failed(error),
         };
         Some(match request {
-            Request::Resize { rows, columns } => {
-                if let Some(terminal) = workload.streams.terminal() {
-                    let size = Winsize {
-                        ws_row: rows,
-                        ws_col: columns,
-                        ws_xpixel: 0,
-                        ws_ypixel: 0,
-                    };
-                    let _ = rustix::termios::tcsetwinsize(terminal, size);
-                }
-                Reply::Done
-            }
+            Request::Resize { rows, columns } => resize(workload, target, rows, columns),
             Request::Signal { signal } => {
                 let result = workload.cell.signal(target, signal);
                 if signal == gamut_plan::signal::KILL {
@@ -210,6 +197,26 @@ impl Keeper {
             }
         }
     }
+}
+
+/// An exec'd process's terminal is with its client, who sets its size, unless it is elsewhere.
+fn resize(workload: &Workload, target: ProcessId, rows: u16, columns: u16) -> Reply {
+    if let Some(resizer) = workload.cell.resizer() {
+        return match resizer.resize(target, rows, columns) {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(error),
+        };
+    }
+    if let Some(terminal) = workload.streams.terminal().filter(|_| target == MAIN) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let _ = rustix::termios::tcsetwinsize(terminal, size);
+    }
+    Reply::Done
 }
 
 fn thaw(workload: &mut Workload) {

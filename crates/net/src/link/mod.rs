@@ -4,18 +4,19 @@
 mod bridge;
 mod inside;
 mod listing;
+mod tap;
 mod uapi;
 mod veth;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use gamut_sys::netlink::{Requests, Socket, flag};
+use gamut_sys::netlink::{Error, Requests, Socket, flag};
 use rustix::io::Errno;
 
 use crate::error::NetworkError;
 use crate::subnet::{Subnet4, Subnet6};
 use uapi::{
-    AF_INET, AF_INET6, IFA_ADDRESS, IFA_BROADCAST, IFA_F_NODAD, IFA_LOCAL, IFLA_IFNAME,
+    AF_INET, AF_INET6, IFA_ADDRESS, IFA_BROADCAST, IFA_F_NODAD, IFA_LOCAL, IFLA_IFNAME, IFLA_MTU,
     RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, State, ifaddrmsg, ifinfomsg,
 };
 
@@ -24,6 +25,7 @@ pub use inside::{CONTAINER_INTERFACE, Inside, Interior, within};
 pub use listing::{
     Counters, Link, addresses_and_routes, interfaces_with_advertised_routes, list_links,
 };
+pub use tap::Tap;
 pub use veth::{Veth, host_interface};
 
 /// The index of the interface of this name in the socket's network namespace; `None` if there is
@@ -57,6 +59,31 @@ fn delete(socket: &mut Socket, name: &str) -> Result<(), NetworkError> {
         Some(refusal) if refusal.errno != Errno::NODEV => Err(fail(refusal.into())),
         _ => Ok(()),
     }
+}
+
+/// Gives an interface that is down another name, and its largest packet's size.
+///
+/// # Errors
+/// There is none of that name, or one of the new name already.
+pub fn rename(name: &str, to: &str, mtu: u32) -> Result<(), NetworkError> {
+    let mut socket = crate::route_socket()?;
+    let fail = |source| NetworkError::Link {
+        name: name.to_owned(),
+        source,
+    };
+    let call = "ioctl SIOCGIFINDEX";
+    let none = |errno| fail(Error::Call { call, errno });
+    let index = index_of(&socket, name).map_err(none)?;
+    let index = index.ok_or_else(|| none(Errno::NODEV))?;
+    let mut requests = Requests::new();
+    requests.add(RTM_NEWLINK, 0, |message| {
+        message.raw(&ifinfomsg(index, State::Same));
+        message.u32(IFLA_MTU, mtu);
+        if name != to {
+            message.text(IFLA_IFNAME, to);
+        }
+    });
+    socket.run_all(&mut requests).map_err(fail)
 }
 
 /// Adds the request that puts interface `index` up.

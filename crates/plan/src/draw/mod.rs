@@ -2,12 +2,14 @@
 //! facts become one [`LaunchPlan`]. All defaults are decided here, and nothing is read or
 //! written: the same drawing twice is the same plan.
 
+mod machine;
 mod mounts;
 mod namespaces;
 mod process;
 mod resources;
 mod security;
 
+pub use machine::{MachineParts, check};
 pub use mounts::dev;
 
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ pub struct Drawing<'a> {
     pub terminal_size: Option<(u16, u16)>,
     pub log_path: PathBuf,
     pub trace: Trace,
+    /// For the levels whose workloads have a kernel of their own.
+    pub machine: Option<MachineParts>,
 }
 
 /// A device of the host.
@@ -125,6 +129,14 @@ pub enum DrawError {
         flag: &'static str,
         what: &'static str,
     },
+    #[error(
+        "`{flag}` is not possible at the isolation level `{level}`, whose kernel is not the host's"
+    )]
+    NotAtLevel { flag: &'static str, level: Level },
+    #[error(
+        "`{flag}` is not possible at the isolation level `{level}`, whose kernel is the host's"
+    )]
+    HostKernel { flag: &'static str, level: Level },
     #[error("the runtime specification cannot be written: {0}")]
     Spec(#[from] oci_spec::OciSpecError),
 }
@@ -168,6 +180,8 @@ impl Fault for DrawError {
             }
             DrawError::StopSignal(_) => "give `--stop-signal`".into(),
             DrawError::Contradiction { .. } => "leave one of them out".into(),
+            DrawError::NotAtLevel { .. } => "leave it out, or use `--isolation container`".into(),
+            DrawError::HostKernel { .. } => "leave it out, or use `--isolation microvm`".into(),
             DrawError::Spec(_) => return None,
         })
     }
@@ -187,6 +201,7 @@ pub struct Drawn {
 pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
     let mut warnings = Vec::new();
     let request = drawing.request;
+    let machine = machine::draw(&drawing)?;
     let security = security::draw(&drawing, &mut warnings)?;
     let process = process::draw(&drawing, &security)?;
     let namespaces = namespaces::draw(&drawing)?;
@@ -250,6 +265,7 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
         files: drawing.files,
         groups: crate::launch::Groups::Needed,
         trace: drawing.trace,
+        machine,
     };
     Ok(Drawn { plan, warnings })
 }

@@ -46,6 +46,9 @@ pub struct RunRequest {
     pub isolation: Isolation,
     /// The weakest boundary that is acceptable; below it the request is refused.
     pub min_isolation: Option<Level>,
+    /// The guest's kernel, at a level that has one: a path, or the name or id of one that is kept.
+    #[serde(default)]
+    pub kernel: Option<String>,
     pub process: Process,
     pub limits: Limits,
     pub security: Security,
@@ -71,6 +74,8 @@ pub enum PullPolicy {
     Always,
     #[default]
     Missing,
+    /// As missing, but no more of it than is needed to begin.
+    Lazy,
     Never,
 }
 

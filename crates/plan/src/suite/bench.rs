@@ -29,6 +29,9 @@ pub(super) const HOSTNAME: &str = "the-suite";
 /// Rows and columns of terminals.
 pub(super) const SIZE: (u16, u16) = (31, 97);
 
+/// What stands for a machine's device among the networks that were asked for.
+pub(super) const TAP: &str = "tap";
+
 /// One promise's workplace.
 pub(super) struct Bench<'a, C> {
     ground: &'a dyn Ground,
@@ -43,6 +46,15 @@ impl<'a, C: Cell> Bench<'a, C> {
             ids: Counter::new(0),
             level: PhantomData,
         }
+    }
+
+    /// Whether the level's workloads share no kernel with the host.
+    pub(super) fn has_own_kernel(&self) -> bool {
+        self.ground.level().has_own_kernel()
+    }
+
+    pub(super) fn kill(&self, pid: i32) {
+        self.ground.kill(pid);
     }
 
     /// A plan for `sh -c SCRIPT`.
@@ -85,6 +97,7 @@ impl<'a, C: Cell> Bench<'a, C> {
             terminal_size: Some(SIZE),
             log_path: "/dev/null".into(),
             trace: Trace::Off,
+            machine: self.ground.machine(),
         });
         drawn.expect("a plan").plan
     }
@@ -143,6 +156,20 @@ impl<'a, C: Cell> Bench<'a, C> {
     /// Reads to the end of the stream.
     pub(super) fn read_all(&self, stream: &mut File) -> String {
         self.read_while(stream, |_| true)
+    }
+
+    /// How many bytes come to the end of the stream.
+    pub(super) fn count_all(&self, stream: &mut File) -> usize {
+        let mut buffer = vec![0; 1 << 16];
+        let mut count = 0;
+        loop {
+            let ready = self.ground.readable(stream.as_fd(), PATIENCE);
+            assert!(ready, "nothing comes after {count} bytes");
+            match stream.read(&mut buffer) {
+                Ok(length) if length > 0 => count += length,
+                _ => return count,
+            }
+        }
     }
 
     /// Reads until `text` has come; what was read by then.
@@ -243,6 +270,11 @@ impl Connect for Calls {
         self.given.push(target.display().to_string());
         self.fail_with.clone().map_or(Ok(()), Err)
     }
+
+    fn tap(&mut self) -> Result<Option<OwnedFd>, StartError> {
+        self.given.push(TAP.to_owned());
+        self.fail_with.clone().map_or(Ok(None), Err)
+    }
 }
 
 fn image() -> ImageConfig {
@@ -272,6 +304,7 @@ fn request(command: &[&str]) -> RunRequest {
         annotations: BTreeMap::new(),
         isolation: Isolation::default(),
         min_isolation: None,
+        kernel: None,
         process: Process {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             ..Process::default()

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, exec_script};
 use crate::MAIN;
-use crate::cell::{Cell, CellError};
+use crate::cell::{Cell, CellError, Exit};
 
 pub(super) fn an_end_is_told_once<C: Cell>(bench: &Bench<'_, C>) {
     let (mut workload, _ends) = bench.start(&bench.script("exit 0"));
@@ -46,6 +46,26 @@ pub(super) fn a_frozen_workload_is_destroyed<C: Cell>(bench: &Bench<'_, C>) {
     freezer.freeze().expect("a freeze");
     workload.0.destroy().expect("an end");
     assert_eq!(bench.read_all(&mut ends.stdout), "");
+}
+
+pub(super) fn a_workload_ends_with_its_process<C: Cell>(bench: &Bench<'_, C>) {
+    let (mut workload, mut ends) = bench.start(&bench.script("echo ready; exec sleep 1000"));
+    bench.read_until(&mut ends.stdout, "ready");
+    let (id, _exec_ends) = workload.exec(&exec_script("exec sleep 1000"));
+    bench.kill(workload.0.pid(MAIN));
+    let killed = Exit {
+        code: 128 + 9,
+        signal: Some(9),
+    };
+    // The first of a pid namespace has ended when the others have been waited for (pid_namespaces(7)).
+    assert_eq!(bench.wait(&mut workload, id), killed);
+    assert_eq!(bench.wait(&mut workload, MAIN), killed);
+    assert_eq!(bench.read_all(&mut ends.stdout), "");
+    // Whatever is said of it, it is said now.
+    assert!(workload.0.signal(MAIN, 15).is_err());
+    let (fds, _ends) = super::bench::pipes();
+    assert!(workload.0.exec(&exec_script("exit 0"), fds).is_err());
+    let _ = workload.0.stats();
 }
 
 pub(super) fn the_same_name_starts_again<C: Cell>(bench: &Bench<'_, C>) {

@@ -17,6 +17,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::cell::Cell;
+use crate::draw::MachineParts;
 use crate::host::HostFacts;
 use crate::launch::{FilesPlan, RootPlan};
 use crate::level::Level;
@@ -39,8 +40,16 @@ pub trait Ground {
     /// executable, and a `/tmp`.
     fn place(&self, id: &str) -> Place;
 
+    /// What machines are made of, for a level that has them.
+    fn machine(&self) -> Option<MachineParts> {
+        None
+    }
+
     /// Waits until the descriptor is readable or hung up; false if that takes longer.
     fn readable(&self, fd: BorrowedFd<'_>, patience: Duration) -> bool;
+
+    /// Sends SIGKILL to a process of this host.
+    fn kill(&self, pid: i32);
 
     /// Everything of this host that a workload of this level could leave behind, by name: child
     /// processes, groups, mounts, descriptors. Compared before and after.
@@ -96,6 +105,7 @@ pub fn promises<C: Cell>() -> Vec<Promise<C>> {
             a_death_by_signal_is_128_and_its_number
             the_streams_are_those_given
             streams_not_given_are_empty
+            much_output_arrives_whole
             a_missing_program_is_not_found
             what_is_no_program_is_not_runnable
             an_unknown_user_is_refused
@@ -126,6 +136,7 @@ pub fn promises<C: Cell>() -> Vec<Promise<C>> {
             destroy_ends_every_process
             destroy_may_come_late_and_twice
             a_frozen_workload_is_destroyed
+            a_workload_ends_with_its_process
             the_same_name_starts_again;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::bench::{Bench, Calls};
+use super::bench::{Bench, Calls, TAP};
 use crate::MAIN;
 use crate::cell::{Cell, Exit, StartError};
 use crate::request::{Identity, NetworkMode, User};
@@ -45,6 +45,17 @@ pub(super) fn streams_not_given_are_empty<C: Cell>(bench: &Bench<'_, C>) {
     let plan = bench.script("cat && echo out && echo err >&2");
     let mut workload = bench.start_on_terminal(&plan);
     assert!(workload.0.take_terminal(MAIN).is_none());
+    assert_eq!(bench.wait(&mut workload, MAIN).code, 0);
+}
+
+pub(super) fn much_output_arrives_whole<C: Cell>(bench: &Bench<'_, C>) {
+    const BYTES: usize = 8 << 20;
+    let copy = "dd if=/dev/zero bs=1M count=8 2>/dev/null; echo done >&2";
+    let (mut workload, mut ends) = bench.start(&bench.script(copy));
+    // It waits for us as for any pipe, and ends when all is written or in the pipe.
+    assert_eq!(workload.0.try_wait(MAIN), Ok(None), "it cannot have ended");
+    assert_eq!(bench.count_all(&mut ends.stdout), BYTES);
+    assert_eq!(bench.read_all(&mut ends.stderr), "done\n");
     assert_eq!(bench.wait(&mut workload, MAIN).code, 0);
 }
 
@@ -102,13 +113,21 @@ pub(super) fn the_network_is_connected_once<C: Cell>(bench: &Bench<'_, C>) {
     let [given] = calls.given.as_slice() else {
         panic!("connected {} times", calls.given.len());
     };
-    let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace of our own");
-    assert!(given.starts_with("net:["), "{given} is no network");
-    assert_ne!(given, &own.display().to_string(), "it is the host's");
+    if bench.has_own_kernel() {
+        assert_eq!(given, TAP);
+    } else {
+        let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace of our own");
+        assert!(given.starts_with("net:["), "{given} is no network");
+        assert_ne!(given, &own.display().to_string(), "it is the host's");
+    }
     assert_eq!(bench.wait(&mut workload, MAIN).code, 0);
 }
 
 pub(super) fn a_shared_network_is_left_alone<C: Cell>(bench: &Bench<'_, C>) {
+    if bench.has_own_kernel() {
+        // There is none: it is not even drawn.
+        return;
+    }
     let plan = bench.plan(&["sh", "-c", "exit 0"], |request| {
         request.network.mode = NetworkMode::Host;
     });

@@ -7,13 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::verdict::Side;
-use super::{Answer, Question, Session};
+use super::{Answer, Question, Right, Session};
 use crate::auth::{AuthError, Credentials, Secret};
 use crate::challenge::Challenge;
 use crate::error::RegistryError;
 use crate::retry::Failure;
 use crate::token::{Token, refresh_form};
-use crate::transport::read_bounded;
+use crate::transport::Outgoing;
 use crate::url::{Scheme, Url};
 
 /// The longest answer of a token server, bytes.
@@ -33,10 +33,9 @@ impl Session {
         match challenge {
             None => Ok(None),
             Some(Challenge::Basic) => Ok(self.basic(question.repository)?),
-            Some(Challenge::Bearer { .. }) => Ok(self
-                .tokens
-                .known(&scope_of(question.repository))
-                .map(bearer_value)),
+            Some(Challenge::Bearer { .. }) => {
+                Ok(self.tokens.known(&question.scope()).map(bearer_value))
+            }
         }
     }
 
@@ -64,12 +63,17 @@ impl Session {
         else {
             return Ok(self.basic(question.repository)?);
         };
-        let own_scope = scope_of(question.repository);
+        let own_scope = question.scope();
         let rejected = rejected
             .and_then(|value| value.expose().strip_prefix("Bearer "))
             .map(Secret::new);
         let token = self.tokens.obtain(&own_scope, rejected.as_ref(), || {
-            let scope = scope.as_deref().unwrap_or(&own_scope);
+            let scope = match (scope, question.right) {
+                // Registries name one repository in their challenge; this takes two.
+                (_, Right::Mount { .. }) => &own_scope,
+                (Some(scope), _) => scope,
+                (None, _) => &own_scope,
+            };
             self.fetch_token(realm, service.as_deref(), scope, question, asked)
         })?;
         Ok(Some(bearer_value(token)))
@@ -115,17 +119,15 @@ impl Session {
             Some(Credentials::Bearer(secret)) => return Ok(Token::given(secret.clone())),
             Some(Credentials::Identity(refresh)) => {
                 let form = refresh_form(refresh, service, scope);
-                let response =
-                    self.transport
-                        .exchange(&realm, &self.trust_in(&realm), &[], Some(&form))?;
-                let url = realm.clone();
-                Answer { url, response }
+                self.send(&realm, &[], &Outgoing::Form(&form), None)?
             }
             password => self.get_token(&realm, service, scope, password.as_ref())?,
         };
         let answer = self.judge(question, Side::TokenServer, answer)?;
         let url = answer.url;
-        let body = read_bounded(answer.response.into_body(), MAX_TOKEN_BYTES)
+        let body = self
+            .transport
+            .read_bounded(answer.response.into_body(), MAX_TOKEN_BYTES)
             .map_err(|error| self.transport.broken(&url, error))?
             .ok_or_else(|| RegistryError::TooLarge {
                 host: url.authority(),
@@ -158,16 +160,8 @@ impl Session {
             url = url.with_query("account", user);
             authorization = Some(basic_value(user, secret));
         }
-        let answer = self.exchange(&url, &[], authorization.as_ref())?;
+        let answer = self.send(&url, &[], &Outgoing::Get, authorization.as_ref())?;
         self.follow(answer, &[], authorization.as_ref())
-    }
-}
-
-/// The scope that reading a repository takes; none for the registry as such.
-fn scope_of(repository: &str) -> String {
-    match repository {
-        "" => String::new(),
-        repository => format!("repository:{repository}:pull"),
     }
 }
 

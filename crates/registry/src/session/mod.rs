@@ -2,18 +2,19 @@
 //! convinced ([`access`]), what its refusals mean ([`verdict`]), where it redirects to.
 //!
 //! A request here is one attempt: what may pass comes back as [`Failure::Passing`], and whoever
-//! asked decides whether to try again.
+//! asked decides whether to try again. [`question`] has what can be asked.
 
 mod access;
+mod question;
 mod verdict;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use gamut_spec::Digest;
 use ureq::Body;
 use ureq::http::{HeaderName, HeaderValue, Response, header};
 
+pub(crate) use self::question::{At, Question, Right, Wanted};
 use self::verdict::Side;
 use crate::auth::{AuthSource, Credentials, Secret};
 use crate::challenge::Challenge;
@@ -21,31 +22,12 @@ use crate::error::RegistryError;
 use crate::retry::Failure;
 use crate::tls::Trust;
 use crate::token::Tokens;
-use crate::transport::{Transport, read_bounded};
+use crate::transport::{Outgoing, Transport};
 use crate::url::{Scheme, Url};
 
 const MAX_REDIRECTS: usize = 5;
 /// The longest error message that is read, bytes.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
-
-/// What is asked for: it decides what a refusal means.
-#[derive(Debug, Clone)]
-pub(crate) enum Wanted {
-    Manifest { name: String },
-    Blob { digest: Digest },
-    Login,
-}
-
-/// One request to a registry.
-#[derive(Debug)]
-pub(crate) struct Question<'a> {
-    /// Begins with `/v2/`.
-    pub(crate) path: String,
-    /// Empty: none in particular.
-    pub(crate) repository: &'a str,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) wanted: Wanted,
-}
 
 /// What came back, and from where in the end.
 #[derive(Debug)]
@@ -119,12 +101,15 @@ impl Session {
             let fresh = self.authorization(&challenge, question, &answer.url, shown.as_ref())?;
             self.learn(challenge);
             if fresh.is_some() && fresh != shown {
-                drain(answer.response);
+                self.drain(answer.response);
                 shown = fresh;
                 answer = self.ask_registry(question, shown.as_ref())?;
             }
         }
-        let answer = self.follow(answer, &question.headers, shown.as_ref())?;
+        // What has been sent is not sent to somebody else.
+        if question.outgoing.only_asks() {
+            answer = self.follow(answer, &question.headers, shown.as_ref())?;
+        }
         self.judge(question, Side::Registry, answer)
     }
 
@@ -135,6 +120,10 @@ impl Session {
         question: &Question,
         authorization: Option<&Secret>,
     ) -> Result<Answer, Failure> {
+        let path = match &question.at {
+            At::Path(path) => path,
+            At::Url(url) => return Ok(self.ask_elsewhere(url, question, authorization)?),
+        };
         let schemes = match (self.scheme.get(), self.plain) {
             (Some(Scheme::Http), _) => &[Scheme::Http][..],
             (None, PlainHttp::Allowed) => &[Scheme::Https, Scheme::Http],
@@ -142,9 +131,9 @@ impl Session {
         };
         let mut failed = None;
         for scheme in schemes {
-            let url = Url::of(*scheme, &self.api_host, &question.path)
+            let url = Url::of(*scheme, &self.api_host, path)
                 .ok_or_else(|| RegistryError::BadRegistry(self.registry.clone()))?;
-            match self.exchange(&url, &question.headers, authorization) {
+            match self.exchange(&url, question, authorization) {
                 Ok(answer) => {
                     // Threads that ask at once may both get here; they found the same.
                     let _ = self.scheme.set(*scheme);
@@ -159,10 +148,33 @@ impl Session {
         }
     }
 
+    /// An exchange where the registry said, as it does with uploads. What is another host's, or in
+    /// plain text where the registry was not, gets no credentials.
+    fn ask_elsewhere(
+        &self,
+        url: &Url,
+        question: &Question,
+        authorization: Option<&Secret>,
+    ) -> Result<Answer, RegistryError> {
+        let scheme = self.scheme.get().copied().unwrap_or(Scheme::Https);
+        let own = Url::of(scheme, &self.api_host, "/").is_some_and(|own| own.same_origin(url));
+        self.exchange(url, question, authorization.filter(|_| own))
+    }
+
     fn exchange(
         &self,
         url: &Url,
+        question: &Question,
+        authorization: Option<&Secret>,
+    ) -> Result<Answer, RegistryError> {
+        self.send(url, &question.headers, &question.outgoing, authorization)
+    }
+
+    fn send(
+        &self,
+        url: &Url,
         headers: &[(HeaderName, HeaderValue)],
+        outgoing: &Outgoing<'_>,
         authorization: Option<&Secret>,
     ) -> Result<Answer, RegistryError> {
         let mut headers = headers.to_vec();
@@ -171,7 +183,7 @@ impl Session {
         }
         let response = self
             .transport
-            .exchange(url, &self.trust_in(url), &headers, None)?;
+            .exchange(url, &self.trust_in(url), &headers, outgoing)?;
         Ok(Answer {
             url: url.clone(),
             response,
@@ -198,6 +210,14 @@ impl Session {
             Trust::Anyone if !own => Trust::System,
             trust => trust.clone(),
         }
+    }
+
+    /// Reads what nobody wants to know, so that the connection serves again. A body that is long or
+    /// breaks off costs the connection and nothing else.
+    fn drain(&self, response: Response<Body>) {
+        let _ = self
+            .transport
+            .read_bounded(response.into_body(), MAX_ERROR_BYTES);
     }
 
     /// Follows redirects. The authorization goes only where it was shown already.
@@ -229,9 +249,9 @@ impl Session {
                 let host = answer.url.authority();
                 RegistryError::Redirect { host, to, why }
             })?;
-            drain(answer.response);
+            self.drain(answer.response);
             let authorization = authorization.filter(|_| target.same_origin(&origin));
-            answer = self.exchange(&target, headers, authorization)?;
+            answer = self.send(&target, headers, &Outgoing::Get, authorization)?;
         }
         Err(RegistryError::Redirect {
             host: origin.authority(),
@@ -253,6 +273,24 @@ fn redirect_target(from: &Url, location: &str) -> Result<Url, &'static str> {
     Ok(target)
 }
 
+/// Where an answer says to go on, unless that is out of TLS.
+pub(crate) fn location_of(answer: &Answer) -> Result<Url, RegistryError> {
+    let location = answer.response.headers().get(header::LOCATION);
+    let location = location.and_then(|value| value.to_str().ok()).unwrap_or("");
+    if location.is_empty() {
+        return Err(RegistryError::Malformed {
+            host: answer.url.authority(),
+            what: "answer",
+            reason: "it does not say where to upload".into(),
+        });
+    }
+    redirect_target(&answer.url, location).map_err(|why| RegistryError::Redirect {
+        host: answer.url.authority(),
+        to: crate::error::quoted(location.split('?').next().unwrap_or_default()),
+        why,
+    })
+}
+
 /// The strongest challenge of an answer that is one.
 fn challenge_of(response: &Response<Body>) -> Option<Challenge> {
     if response.status() != 401 {
@@ -260,12 +298,6 @@ fn challenge_of(response: &Response<Body>) -> Option<Challenge> {
     }
     let values = response.headers().get_all(header::WWW_AUTHENTICATE);
     Challenge::choose(values.iter().filter_map(|value| value.to_str().ok()))
-}
-
-/// Reads what nobody wants to know, so that the connection serves again. A body that is long or
-/// breaks off costs the connection and nothing else.
-fn drain(response: Response<Body>) {
-    let _ = read_bounded(response.into_body(), MAX_ERROR_BYTES);
 }
 
 #[cfg(test)]

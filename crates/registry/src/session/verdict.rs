@@ -9,7 +9,6 @@ use super::{Answer, MAX_ERROR_BYTES, Question, Session, Wanted};
 use crate::auth::AuthError;
 use crate::error::{Identity, RegistryError, quoted};
 use crate::retry::{Failure, retry_after};
-use crate::transport::read_bounded;
 
 /// Who answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ impl Session {
         answer: Answer,
     ) -> Result<Answer, Failure> {
         let status = answer.response.status().as_u16();
-        if matches!(status, 200 | 206 | 416) {
+        if matches!(status, 200 | 201 | 202 | 204 | 206 | 416) {
             return Ok(answer);
         }
         let host = answer.url.authority();
@@ -40,7 +39,9 @@ impl Session {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, SystemTime::now()));
         // The message is a courtesy: if it breaks off, the status has said enough.
-        let message = read_bounded(answer.response.into_body(), MAX_ERROR_BYTES)
+        let message = self
+            .transport
+            .read_bounded(answer.response.into_body(), MAX_ERROR_BYTES)
             .ok()
             .flatten()
             .and_then(|body| message_of(&body));
@@ -54,6 +55,10 @@ impl Session {
                 Wanted::Blob { digest } => RegistryError::BlobUnknown {
                     host,
                     digest: digest.clone(),
+                },
+                Wanted::List { of } => RegistryError::NoList {
+                    host,
+                    of: of.clone(),
                 },
                 Wanted::Login => RegistryError::Unexpected {
                     host,
@@ -95,15 +100,20 @@ impl Session {
         let host = self.registry.clone();
         Ok(match &question.wanted {
             Wanted::Login => RegistryError::LoginRefused { host, message },
-            Wanted::Manifest { .. } | Wanted::Blob { .. } => RegistryError::Denied {
-                what: format!("`{}`", question.repository),
-                identity: match self.credentials(question.repository)? {
-                    Some(_) => Identity::Known,
-                    None => Identity::Anonymous,
-                },
-                host,
-                message,
-            },
+            Wanted::Manifest { .. } | Wanted::Blob { .. } | Wanted::List { .. } => {
+                RegistryError::Denied {
+                    what: match question.repository {
+                        "" => "that".into(),
+                        repository => format!("`{repository}`"),
+                    },
+                    identity: match self.credentials(question.repository)? {
+                        Some(_) => Identity::Known,
+                        None => Identity::Anonymous,
+                    },
+                    host,
+                    message,
+                }
+            }
         })
     }
 }

@@ -50,6 +50,7 @@ events! {
     TaskOOM "/tasks/oom",
     TaskPaused "/tasks/paused",
     TaskResumed "/tasks/resumed",
+    TaskCheckpointed "/tasks/checkpointed",
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -78,6 +79,15 @@ pub struct TaskIo {
     pub stderr: String,
     #[prost(bool, tag = "4")]
     pub terminal: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct TaskCheckpointed {
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    /// The directory with it.
+    #[prost(string, tag = "2")]
+    pub checkpoint: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]

@@ -33,6 +33,64 @@ pub struct Options {
     pub systemd_cgroup: bool,
 }
 
+/// `containerd.runc.v1.CheckpointOptions`.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct CheckpointOptions {
+    /// Whether it ends the container.
+    #[prost(bool, tag = "1")]
+    pub exit: bool,
+    #[prost(bool, tag = "2")]
+    pub open_tcp: bool,
+    #[prost(bool, tag = "3")]
+    pub external_unix_sockets: bool,
+    #[prost(bool, tag = "4")]
+    pub terminal: bool,
+    #[prost(bool, tag = "5")]
+    pub file_locks: bool,
+    #[prost(string, repeated, tag = "6")]
+    pub empty_namespaces: Vec<String>,
+    #[prost(string, tag = "7")]
+    pub cgroups_mode: String,
+    /// Where CRIU's logs go; empty: into the bundle.
+    #[prost(string, tag = "9")]
+    pub work_path: String,
+}
+
+impl CheckpointOptions {
+    /// Reads the options of a request; without any, or with ones of a kind that is not ours, the container goes on.
+    ///
+    /// # Errors
+    /// Bytes that are not what they are called.
+    pub fn unpack(any: Option<&Any>) -> Result<CheckpointOptions, ShimError> {
+        match any {
+            Some(any) if any.name() == "containerd.runc.v1.CheckpointOptions" => {
+                Ok(CheckpointOptions::decode(&*any.value)?)
+            }
+            _ => Ok(CheckpointOptions::default()),
+        }
+    }
+
+    /// Flags of the runtime's `checkpoint`.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let flags = [
+            (!self.exit, "--leave-running"),
+            (self.open_tcp, "--tcp-established"),
+            (self.external_unix_sockets, "--ext-unix-sk"),
+            (self.terminal, "--shell-job"),
+            (self.file_locks, "--file-locks"),
+        ];
+        let asked = flags.into_iter().filter(|(asked, _)| *asked);
+        let mut flags: Vec<String> = asked.map(|(_, flag)| flag.to_owned()).collect();
+        let empty = self.empty_namespaces.iter();
+        flags.extend(empty.map(|kind| format!("--empty-ns={kind}")));
+        if !self.cgroups_mode.is_empty() {
+            flags.push(format!("--manage-cgroups-mode={}", self.cgroups_mode));
+        }
+        flags
+    }
+}
+
 /// `runtimeoptions.v1.Options`.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 struct RuntimeOptions {

@@ -160,6 +160,18 @@ pub struct KillRequest {
     pub all: bool,
 }
 
+/// `CheckpointTaskRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CheckpointRequest {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// The directory to write to.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    #[prost(message, optional, tag = "3")]
+    pub options: Option<Any>,
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct CloseIoRequest {
     #[prost(string, tag = "1")]

@@ -28,11 +28,6 @@ impl Shim {
         self: &Arc<Shim>,
         request: &CreateTaskRequest,
     ) -> Result<PidResponse, ShimError> {
-        if !request.checkpoint.is_empty() {
-            return Err(ShimError::Unimplemented(
-                "restoring a checkpoint".to_owned(),
-            ));
-        }
         let mut state = self.lock();
         if state.containers.contains_key(&request.id) || !state.creating.insert(request.id.clone())
         {
@@ -58,10 +53,15 @@ impl Shim {
                 stderr: request.stderr.clone(),
                 terminal: request.terminal,
             }),
-            checkpoint: String::new(),
+            checkpoint: request.checkpoint.clone(),
             pid,
         });
-        if let Err(error) = self.watches.add(&request.id, pid) {
+        // Of a checkpoint there is nothing before its start.
+        let watched = match &container.images {
+            None => self.watches.add(&request.id, pid),
+            Some(_) => Ok(()),
+        };
+        if let Err(error) = watched {
             log::warn(format!("{}: memory is not watched: {error}", request.id));
         }
         self.tell(&mut container);
@@ -86,39 +86,44 @@ impl Shim {
         runtime.remember()?;
         let root = bundle.join("rootfs");
         rootfs::mount_all(&request.rootfs, &root)?;
-        let pid_file = bundle.join(PID_FILE);
+        let mut container = Container {
+            id: request.id.clone(),
+            pids: Pids::of(&config),
+            paused: false,
+            images: (!request.checkpoint.is_empty()).then(|| PathBuf::from(&request.checkpoint)),
+            init: Process::new(key, names),
+            execs: BTreeMap::new(),
+            bundle,
+            runtime,
+        };
+        if container.images.is_none() {
+            self.make_init(&mut container).inspect_err(|_| {
+                // It may have come as far as to exist.
+                let delete = ["delete", "--force", &request.id];
+                let _ = container.runtime.run(&self.reaper, &delete);
+                rootfs::unmount_all(&root);
+            })?;
+        }
+        Ok(container)
+    }
+
+    fn make_init(&self, container: &mut Container) -> Result<(), ShimError> {
+        let (id, runtime) = (&container.id, &container.runtime);
+        let pid_file = container.bundle.join(PID_FILE);
         let launch = Launch {
-            container: &request.id,
-            runtime: &runtime,
-            key,
-            names: &names,
+            container: id,
+            runtime,
+            key: container.init.key,
+            names: &container.init.names,
             pid_file: &pid_file,
         };
         let launched = self.launch(&launch, |console, ends| {
-            runtime.create(&self.reaper, &request.id, &pid_file, console, ends)
-        });
-        let Launched {
-            pid,
-            console,
-            input_held,
-        } = launched.inspect_err(|_| {
-            // It may have come as far as to exist.
-            let _ = runtime.run(&self.reaper, &["delete", "--force", &request.id]);
-            rootfs::unmount_all(&root);
+            runtime.create(&self.reaper, id, &pid_file, console, ends)
         })?;
-        let mut init = Process::new(key, names);
-        init.pid = pid;
-        init.console = console;
-        init.input_held = input_held;
-        Ok(Container {
-            id: request.id.clone(),
-            bundle,
-            runtime,
-            pids: Pids::of(&config),
-            paused: false,
-            init,
-            execs: BTreeMap::new(),
-        })
+        container.init.pid = launched.pid;
+        container.init.console = launched.console;
+        container.init.input_held = launched.input_held;
+        Ok(())
     }
 
     pub(super) fn start(
@@ -140,7 +145,15 @@ impl Shim {
         }
         process.phase = Phase::Starting;
         let runtime = container.runtime.clone();
-        if request.exec_id.is_empty() {
+        if let (true, Some(images)) = (request.exec_id.is_empty(), container.images.clone()) {
+            let bundle = container.bundle.clone();
+            let (key, names) = (container.init.key, container.init.names.clone());
+            state.start();
+            drop(state);
+            let places = [&*bundle, &*images];
+            let launched = self.restore(request, &runtime, (key, &names), places);
+            self.restored(request, launched)
+        } else if request.exec_id.is_empty() {
             drop(state);
             let started = runtime.run(&self.reaper, &["start", &request.id]).map(drop);
             self.started_init(request, started)

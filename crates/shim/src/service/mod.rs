@@ -2,6 +2,7 @@
 //! answered at once, by the loop; what calls the OCI runtime gets a thread for as long as it takes, so that
 //! the shim at rest has none of them.
 
+mod checkpoint;
 mod control;
 mod exec;
 mod launch;
@@ -93,7 +94,7 @@ impl Shim {
                 return if empty { Next::End } else { Next::Call };
             }
             "Create" | "Start" | "Delete" | "Pause" | "Resume" | "Kill" | "Pids" | "Update"
-            | "Stats" => {
+            | "Stats" | "Checkpoint" => {
                 let shim = Arc::clone(self);
                 // A thread that cannot be had drops the reply, which then says so.
                 let _ = std::thread::Builder::new()
@@ -120,6 +121,7 @@ impl Shim {
             "Pids" => call(payload, |request| self.pids(&request)),
             "Update" => call(payload, |request| self.update(&request)),
             "Stats" => call(payload, |request| self.stats(&request)),
+            "Checkpoint" => call(payload, |request| self.checkpoint(&request)),
             method => Err(ShimError::Unimplemented(method.to_owned())),
         }
     }

@@ -21,8 +21,30 @@ pub struct Descriptor {
     /// Only of an index's entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// Of an index's entries: what sort of artifact the manifest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    /// With what every descriptor has.
+    pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Descriptor {
+        Descriptor {
+            media_type,
+            digest,
+            size,
+            platform: None,
+            artifact_type: None,
+            annotations: None,
+        }
+    }
+
+    /// The value of an annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(name).map(String::as_str)
+    }
 }
 
 fn no_media_type() -> MediaType {
@@ -36,8 +58,14 @@ pub struct Manifest {
     pub schema_version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
+    /// What sort of artifact this is, if it is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
+    /// What this is about: it then is one of the subject's referrers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
@@ -49,7 +77,13 @@ pub struct Index {
     pub schema_version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
+    /// What sort of artifact this is, if it is no image for several platforms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     pub manifests: Vec<Descriptor>,
+    /// What this is about: it then is one of the subject's referrers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
 }
@@ -65,7 +99,7 @@ pub struct Layer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     Manifest(Box<Manifest>),
-    Index(Index),
+    Index(Box<Index>),
 }
 
 /// The fields that tell the documents apart, whatever their values are.
@@ -118,7 +152,7 @@ impl Document {
             },
         };
         if media_type.is_index() && !of_image {
-            json("index", bytes).map(Document::Index)
+            json("index", bytes).map(|index| Document::Index(Box::new(index)))
         } else if media_type.is_manifest() && outline.manifests.is_none() {
             json("manifest", bytes).map(|manifest| Document::Manifest(Box::new(manifest)))
         } else if media_type.is_index() || media_type.is_manifest() {
@@ -249,7 +283,7 @@ mod tests {
             entries.join(",")
         );
         match Document::parse(text.as_bytes(), None).unwrap() {
-            Document::Index(index) => index,
+            Document::Index(index) => *index,
             Document::Manifest(_) => panic!("read as a manifest"),
         }
     }

@@ -4,16 +4,21 @@
 //! - [`media_type`]: what a blob claims to be;
 //! - [`manifest`]: [`Descriptor`], [`Manifest`], [`Index`], and [`Document`], which is either;
 //! - [`platform`]: [`Platform`] and which of an index's images suits it;
-//! - [`config`]: [`ImageConfig`], what the image says about running it.
+//! - [`config`]: [`ImageConfig`], what the image says about running it; [`change`]: how `commit`
+//!   and `import` change it;
+//! - [`layout`]: images as files.
 //!
 //! Every one of them comes from a registry, so nothing is trusted: sizes and counts have limits,
 //! a document that could be read two ways is refused. Unknown fields are passed over; whoever needs
 //! the bytes as they were keeps the bytes.
 
+pub mod change;
 pub mod config;
+pub mod layout;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
+mod words;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use manifest::{Descriptor, Document, Index, Layer, Manifest};

@@ -85,7 +85,7 @@ impl Platform {
     }
 
     /// `unknown/unknown`, the place holder that build attestations stand under.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub fn is_unknown(&self) -> bool {
         self.os == "unknown" || self.architecture == "unknown"
     }
 }

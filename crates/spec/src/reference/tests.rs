@@ -14,6 +14,17 @@ fn normalises_as_docker_does() {
         ("nginx", "docker.io/library/nginx:latest", "nginx:latest"),
         ("nginx:1.27", "docker.io/library/nginx:1.27", "nginx:1.27"),
         ("org/app", "docker.io/org/app:latest", "org/app:latest"),
+        // Shorter, each would be another registry's.
+        (
+            "docker.io/quay.io/app",
+            "docker.io/quay.io/app:latest",
+            "docker.io/quay.io/app:latest",
+        ),
+        (
+            "docker.io/localhost/app:1",
+            "docker.io/localhost/app:1",
+            "docker.io/localhost/app:1",
+        ),
         (
             "docker.io/nginx",
             "docker.io/library/nginx:latest",

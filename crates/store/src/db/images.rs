@@ -115,9 +115,10 @@ impl Session {
         )
     }
 
-    /// Whether some image has this blob for its manifest or config.
+    /// Whether some image has this blob: for its manifest or config, or came with it.
     pub fn needs_blob(&self, digest: &Digest) -> Result<bool, DbError> {
-        let sql = "SELECT 1 FROM images WHERE id = ?1 OR manifest_digest = ?1 LIMIT 1";
+        let sql = "SELECT 1 FROM images WHERE id = ?1 OR manifest_digest = ?1
+                   UNION ALL SELECT 1 FROM attestations WHERE digest = ?1 LIMIT 1";
         let found = self.row(
             "look for users of a blob",
             sql,
@@ -171,6 +172,7 @@ impl Transaction<'_> {
 
     /// Forgets an image without names and users.
     pub fn forget_image(&self, id: &Digest) -> Result<(), DbError> {
+        self.forget_attestations(id)?;
         let sql = "DELETE FROM images WHERE id = ?";
         self.execute("forget an image", sql, [id.to_string()])?;
         Ok(())

@@ -5,11 +5,11 @@ use gamut_spec::digest::Digest;
 use rusqlite::Row;
 
 use super::{DbError, Session, Transaction};
-use crate::layer::LayerRecord;
+use crate::layer::{Form, LayerRecord};
 use crate::unpack::RootAttributes;
 
 const COLUMNS: &str = "diff_id, directory, size_bytes, entries, root_mode, root_uid, root_gid, \
-                       opaque_root";
+                       opaque_root, form";
 
 /// Layers that no image has.
 const UNUSED: &str = "diff_id NOT IN (SELECT value FROM images, json_each(images.layers))";
@@ -19,6 +19,16 @@ impl Session {
     pub fn layer(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, DbError> {
         let sql = format!("SELECT {COLUMNS} FROM layers WHERE diff_id = ?");
         self.row("look a layer up", &sql, [diff_id.to_string()], read)
+    }
+
+    /// The layers of these diff ids in their order; those that are not known are left out.
+    pub fn layers_of(&self, diff_ids: &[Digest]) -> Result<Vec<LayerRecord>, DbError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM json_each(?) CROSS JOIN layers ON diff_id = value ORDER BY key"
+        );
+        let ids: Vec<_> = diff_ids.iter().map(Digest::to_string).collect();
+        let ids = serde_json::Value::from(ids).to_string();
+        self.rows("look layers up", &sql, [ids], read)
     }
 
     /// All layers.
@@ -34,7 +44,7 @@ impl Transaction<'_> {
         let root = layer.root;
         self.execute(
             "record a layer",
-            "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 layer.diff_id.to_string(),
                 &layer.directory,
@@ -44,6 +54,7 @@ impl Transaction<'_> {
                 root.map(|root| root.uid),
                 root.map(|root| root.gid),
                 layer.opaque_root,
+                layer.form.name(),
             ),
         )?;
         Ok(())
@@ -53,13 +64,17 @@ impl Transaction<'_> {
     pub fn forget_layer(&self, diff_id: &Digest) -> Result<(), DbError> {
         let sql = "DELETE FROM layers WHERE diff_id = ?";
         self.execute("forget a layer", sql, [diff_id.to_string()])?;
-        Ok(())
+        self.forget_known_blobs()
     }
 
     /// Forgets the layers that no image has, and gives them back.
     pub fn forget_unused_layers(&self) -> Result<Vec<LayerRecord>, DbError> {
         let sql = format!("DELETE FROM layers WHERE {UNUSED} RETURNING {COLUMNS}");
-        self.rows("forget unused layers", &sql, [], read)
+        let forgotten = self.rows("forget unused layers", &sql, [], read)?;
+        if !forgotten.is_empty() {
+            self.forget_known_blobs()?;
+        }
+        Ok(forgotten)
     }
 }
 
@@ -79,5 +94,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<LayerRecord> {
         entries: super::images::from_i64(row, 3)?,
         root,
         opaque_root: row.get(7)?,
+        form: Form::named(row.get_ref(8)?.as_str()?),
     })
 }

@@ -18,10 +18,13 @@
 //! [`Transaction`] only. Each family of tables has a file.
 
 mod address;
+mod attestations;
 mod containers;
 mod error;
 mod images;
+mod known_blobs;
 mod layers;
+mod lists;
 mod networks;
 mod ports;
 mod schema;
@@ -36,9 +39,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 pub use address::{Mac, Subnet4, Subnet6, SubnetError};
+pub use attestations::Attestation;
 pub use containers::Container;
 pub use error::DbError;
 pub use images::{Image, Tag};
+pub use known_blobs::KnownBlob;
 pub use networks::{Lease, LeaseRequest, Network};
 pub use ports::{Protocol, PublishedPort};
 

@@ -6,10 +6,10 @@
 use rusqlite::Connection;
 
 /// `PRAGMA user_version` of this program's tables.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 4;
 
 /// The step to each version from the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1];
+const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 CREATE TABLE layers (
@@ -82,6 +82,40 @@ CREATE TABLE ports (
     container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
     container_port INTEGER NOT NULL,
     PRIMARY KEY (protocol, host_port, host_address)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What a layer is on disk; those from before are directories.
+const VERSION_2: &str = "ALTER TABLE layers ADD COLUMN form TEXT NOT NULL DEFAULT 'directory';";
+
+/// What a push and a manifest list need.
+const VERSION_3: &str = "
+CREATE TABLE layer_blobs (
+    diff_id TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (diff_id, repository, digest)
+) STRICT;
+
+CREATE TABLE lists (
+    reference TEXT NOT NULL PRIMARY KEY,
+    document TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// What images came with.
+const VERSION_4: &str = "
+CREATE TABLE attestations (
+    image_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    predicate_type TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    is_verified INTEGER NOT NULL,
+    PRIMARY KEY (image_id, digest)
 ) STRICT, WITHOUT ROWID;
 ";
 

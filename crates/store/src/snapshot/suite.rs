@@ -9,12 +9,25 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, makedev};
+use rustix::fs::{CWD, FileType, Mode, OFlags, makedev};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use super::{OverlayMount, SnapshotError, Snapshotter};
-use crate::layer::{LayerRecord, TREE};
+use super::{ErofsImage, Lower, RootMount, SnapshotError, Snapshotter};
+use crate::layer::{Form, LayerRecord, TREE};
 use crate::unpack::RootAttributes;
+
+/// What the layers of a run are on disk.
+#[derive(Debug)]
+pub enum Layers<S> {
+    Trees,
+    /// EROFS images.
+    Images {
+        /// Makes one of a tree, in a file.
+        make: fn(&Path, &Path),
+        /// Makes what shows several.
+        merge: fn(&S, &[LayerRecord]),
+    },
+}
 
 /// Holds a snapshotter to its contract. `make` is given a directory for layers and one for
 /// containers, both new, below `scratch`.
@@ -22,7 +35,7 @@ use crate::unpack::RootAttributes;
 /// # Panics
 ///
 /// Where the contract is broken, and where a mount is not permitted.
-pub fn run<S: Snapshotter>(scratch: &Path, make: impl Fn(&Path, &Path) -> S) {
+pub fn run<S: Snapshotter>(scratch: &Path, layers: &Layers<S>, make: impl Fn(&Path, &Path) -> S) {
     let checks: [(&str, Check<S>); 9] = [
         ("layers-cover", upper_layers_cover_lower_ones),
         ("whiteouts", whiteouts_hide_what_lies_below),
@@ -35,28 +48,30 @@ pub fn run<S: Snapshotter>(scratch: &Path, make: impl Fn(&Path, &Path) -> S) {
         ("names", only_ids_are_names),
     ];
     for (name, check) in checks {
-        check(&Bench::new(&scratch.join(name), &make));
+        check(&Bench::new(&scratch.join(name), layers, &make));
     }
 }
 
 /// One article of the contract.
-type Check<S> = fn(&Bench<S>);
+type Check<S> = fn(&Bench<'_, S>);
 
 /// A snapshotter with room for layers.
 #[derive(Debug)]
-struct Bench<S> {
+struct Bench<'k, S> {
     snapshotter: S,
+    kept: &'k Layers<S>,
     layers: PathBuf,
     containers: PathBuf,
 }
 
-impl<S: Snapshotter> Bench<S> {
-    fn new(path: &Path, make: impl Fn(&Path, &Path) -> S) -> Self {
+impl<'k, S: Snapshotter> Bench<'k, S> {
+    fn new(path: &Path, kept: &'k Layers<S>, make: impl Fn(&Path, &Path) -> S) -> Self {
         let (layers, containers) = (path.join("layers"), path.join("containers"));
         fs::create_dir_all(layers.join("base").join(TREE)).expect("a directory for layers");
         fs::create_dir_all(&containers).expect("a directory for containers");
         Self {
             snapshotter: make(&layers, &containers),
+            kept,
             layers,
             containers,
         }
@@ -67,6 +82,13 @@ impl<S: Snapshotter> Bench<S> {
         let tree = self.layers.join(name).join(TREE);
         fs::create_dir_all(&tree).expect("a layer's directory");
         fill(&tree);
+        let form = match self.kept {
+            Layers::Trees => Form::Directory,
+            Layers::Images { make, .. } => {
+                make(&tree, &self.layers.join(name).join(Form::Erofs.content()));
+                Form::Erofs
+            }
+        };
         let digits = name.bytes().map(|byte| format!("{byte:02x}"));
         let hex = format!("{:0<64}", digits.collect::<String>());
         LayerRecord {
@@ -76,10 +98,14 @@ impl<S: Snapshotter> Bench<S> {
             entries: 0,
             root: None,
             opaque_root: false,
+            form,
         }
     }
 
     fn prepare(&self, id: &str, layers: &[LayerRecord]) -> Mounted {
+        if let Layers::Images { merge, .. } = self.kept {
+            merge(&self.snapshotter, layers);
+        }
         let mount = self.snapshotter.prepare(id, layers).expect("it prepares");
         Mounted::new(&mount)
     }
@@ -92,26 +118,31 @@ struct Mounted {
 }
 
 impl Mounted {
-    fn new(overlay: &OverlayMount) -> Self {
-        let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .expect("overlayfs is there and we may mount");
-        let set = |key: &str, value: &Path| {
-            rustix::mount::fsconfig_set_string(&context, key, value)
-                .unwrap_or_else(|errno| panic!("{key}={}: {errno}", value.display()));
-        };
-        for lower in &overlay.lower {
-            set("lowerdir+", lower);
+    fn new(mount: &RootMount) -> Self {
+        if mount.lower.is_empty() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(&mount.upper, flags, Mode::empty()).expect("a root");
+            return Self { root };
         }
-        set("upperdir", &overlay.upper);
-        set("workdir", &overlay.work);
-        rustix::mount::fsconfig_create(&context).expect("overlayfs takes the description");
-        let root = rustix::mount::fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )
-        .expect("a mount");
-        Self { root }
+        let mut options = Vec::new();
+        // A detached mount goes with its last descriptor.
+        let mut images = Vec::new();
+        for lower in &mount.lower {
+            options.push(match lower {
+                Lower::Directory(path) => ("lowerdir+", path.clone()),
+                Lower::Image(image) => {
+                    let tree = mount_image(image);
+                    let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
+                    images.push(tree);
+                    ("lowerdir+", PathBuf::from(path))
+                }
+            });
+        }
+        options.push(("upperdir", mount.upper.clone()));
+        options.push(("workdir", mount.work.clone()));
+        Self {
+            root: detached("overlay", &options),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -127,6 +158,27 @@ impl Mounted {
     }
 }
 
+fn mount_image(image: &ErofsImage) -> OwnedFd {
+    let devices = image.devices.iter().map(|path| ("device", path.clone()));
+    let options: Vec<_> = std::iter::once(("source", image.file.clone()))
+        .chain(devices)
+        .collect();
+    detached("erofs", &options)
+}
+
+fn detached(kind: &str, options: &[(&str, PathBuf)]) -> OwnedFd {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
+        .unwrap_or_else(|errno| panic!("{kind} is there and we may mount: {errno}"));
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(&context, *key, value)
+            .unwrap_or_else(|errno| panic!("{kind}, {key}={}: {errno}", value.display()));
+    }
+    rustix::mount::fsconfig_create(&context)
+        .unwrap_or_else(|errno| panic!("{kind} takes the description: {errno}"));
+    let (flags, attributes) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
+    rustix::mount::fsmount(&context, flags, attributes).expect("a mount")
+}
+
 fn whiteout(path: &Path) {
     let kind = FileType::CharacterDevice;
     rustix::fs::mknodat(CWD, path, kind, Mode::empty(), makedev(0, 0)).expect("a whiteout");
@@ -136,7 +188,7 @@ fn write(path: PathBuf, text: &str) {
     fs::write(path, text).expect("a file of a layer");
 }
 
-fn upper_layers_cover_lower_ones<S: Snapshotter>(bench: &Bench<S>) {
+fn upper_layers_cover_lower_ones<S: Snapshotter>(bench: &Bench<'_, S>) {
     let below = bench.layer("below", |tree| {
         write(tree.join("both"), "below");
         write(tree.join("only-below"), "below");
@@ -153,7 +205,7 @@ fn upper_layers_cover_lower_ones<S: Snapshotter>(bench: &Bench<S>) {
     assert_eq!(root.read("only-above").as_deref(), Some("above"));
 }
 
-fn whiteouts_hide_what_lies_below<S: Snapshotter>(bench: &Bench<S>) {
+fn whiteouts_hide_what_lies_below<S: Snapshotter>(bench: &Bench<'_, S>) {
     let below = bench.layer("below", |tree| {
         write(tree.join("gone"), "below");
         write(tree.join("kept"), "below");
@@ -187,7 +239,7 @@ fn whiteouts_hide_what_lies_below<S: Snapshotter>(bench: &Bench<S>) {
     assert_eq!(root.read("opaque/new").as_deref(), Some("above"));
 }
 
-fn changes_stay_with_their_root<S: Snapshotter>(bench: &Bench<S>) {
+fn changes_stay_with_their_root<S: Snapshotter>(bench: &Bench<'_, S>) {
     let layer = bench.layer("layer", |tree| {
         write(tree.join("file"), "image");
         write(tree.join("removed"), "image");
@@ -209,9 +261,9 @@ fn changes_stay_with_their_root<S: Snapshotter>(bench: &Bench<S>) {
         Some("image")
     );
     assert!(!tree.join("new").exists(), "a layer is never written to");
-    let before = bench.snapshotter.usage("c2").expect("measured");
+    let before = bench.snapshotter.roots().usage("c2").expect("measured");
     second.write("large", &"x".repeat(1 << 20));
-    let after = bench.snapshotter.usage("c2").expect("measured");
+    let after = bench.snapshotter.roots().usage("c2").expect("measured");
     assert!(
         after.allotted_bytes >= before.allotted_bytes + (1 << 20),
         "{before:?} {after:?}"
@@ -219,7 +271,7 @@ fn changes_stay_with_their_root<S: Snapshotter>(bench: &Bench<S>) {
     assert_eq!(after.inodes, before.inodes + 1);
 }
 
-fn a_root_is_opened_with_its_changes<S: Snapshotter>(bench: &Bench<S>) {
+fn a_root_is_opened_with_its_changes<S: Snapshotter>(bench: &Bench<'_, S>) {
     let layers = [bench.layer("layer", |tree| write(tree.join("file"), "image"))];
     let prepared = bench.snapshotter.prepare("c1", &layers).expect("prepared");
     Mounted::new(&prepared).write("file", "changed");
@@ -238,14 +290,14 @@ fn a_root_is_opened_with_its_changes<S: Snapshotter>(bench: &Bench<S>) {
     );
 }
 
-fn an_image_without_layers_has_a_root<S: Snapshotter>(bench: &Bench<S>) {
+fn an_image_without_layers_has_a_root<S: Snapshotter>(bench: &Bench<'_, S>) {
     let root = bench.prepare("c1", &[]);
     assert_eq!(fs::read_dir(root.path("")).expect("listed").count(), 0);
     root.write("file", "text");
     assert_eq!(root.read("file").as_deref(), Some("text"));
 }
 
-fn forty_layers_keep_their_order<S: Snapshotter>(bench: &Bench<S>) {
+fn forty_layers_keep_their_order<S: Snapshotter>(bench: &Bench<'_, S>) {
     let layers: Vec<_> = (0..40)
         .map(|number| {
             bench.layer(&format!("l{number}"), |tree| {
@@ -267,7 +319,7 @@ fn forty_layers_keep_their_order<S: Snapshotter>(bench: &Bench<S>) {
     assert_eq!(names, ["last", "own39"]);
 }
 
-fn the_root_directory_is_the_images<S: Snapshotter>(bench: &Bench<S>) {
+fn the_root_directory_is_the_images<S: Snapshotter>(bench: &Bench<'_, S>) {
     let below = LayerRecord {
         root: Some(RootAttributes {
             mode: 0o1711,
@@ -291,31 +343,35 @@ fn the_root_directory_is_the_images<S: Snapshotter>(bench: &Bench<S>) {
     assert_eq!(attributes(&root), (0o755, 0, 0));
 }
 
-fn removing_leaves_nothing<S: Snapshotter>(bench: &Bench<S>) {
+fn removing_leaves_nothing<S: Snapshotter>(bench: &Bench<'_, S>) {
     let layers = [bench.layer("layer", |tree| write(tree.join("file"), "image"))];
     let root = bench.prepare("c1", &layers);
     root.write("file", "changed");
     fs::create_dir_all(root.path("a/b/c")).expect("directories");
     drop(root);
     drop(bench.prepare("c2", &layers));
-    let mut ids = bench.snapshotter.list().expect("listed");
+    let mut ids = bench.snapshotter.roots().list().expect("listed");
     ids.sort();
     assert_eq!(ids, ["c1", "c2"]);
-    bench.snapshotter.remove("c1").expect("removed");
-    bench.snapshotter.remove("c1").expect("removed already");
-    assert_eq!(bench.snapshotter.list().expect("listed"), ["c2"]);
-    let measured = bench.snapshotter.usage("c1");
+    bench.snapshotter.roots().remove("c1").expect("removed");
+    bench
+        .snapshotter
+        .roots()
+        .remove("c1")
+        .expect("removed already");
+    assert_eq!(bench.snapshotter.roots().list().expect("listed"), ["c2"]);
+    let measured = bench.snapshotter.roots().usage("c1");
     assert!(
         matches!(measured, Err(SnapshotError::NotFound(_))),
         "{measured:?}"
     );
-    bench.snapshotter.remove("c2").expect("removed");
+    bench.snapshotter.roots().remove("c2").expect("removed");
     assert_eq!(fs::read_dir(&bench.containers).expect("listed").count(), 0);
     assert!(bench.layers.join("layer").join(TREE).join("file").exists());
     drop(bench.prepare("c1", &layers));
 }
 
-fn only_ids_are_names<S: Snapshotter>(bench: &Bench<S>) {
+fn only_ids_are_names<S: Snapshotter>(bench: &Bench<'_, S>) {
     let long = "a".repeat(65);
     for id in ["", ".", "..", "a/b", "../c", "tmp-1", "a\0b", &long] {
         let prepared = bench.snapshotter.prepare(id, &[]);
@@ -323,7 +379,7 @@ fn only_ids_are_names<S: Snapshotter>(bench: &Bench<S>) {
             matches!(prepared, Err(SnapshotError::Id(_))),
             "{id:?}: {prepared:?}"
         );
-        let removed = bench.snapshotter.remove(id);
+        let removed = bench.snapshotter.roots().remove(id);
         assert!(
             matches!(removed, Err(SnapshotError::Id(_))),
             "{id:?}: {removed:?}"

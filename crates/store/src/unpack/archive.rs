@@ -10,31 +10,33 @@ use std::io::BufRead;
 
 use super::header::{BLOCK_BYTES, Header, number};
 use super::pax::{PaxRecords, Time, Xattr};
+use super::sparse::{self, PaxMap, PaxSparse, Sparse, add_runs};
 use super::{Limits, UnpackProblem};
+use crate::reproduce::tape::Tape;
 
 /// One entry, with everything that extended headers say of it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// As the archive has it: neither cleaned nor checked.
-    pub(super) path: Vec<u8>,
-    pub(super) kind: EntryKind,
-    pub(super) attributes: Attributes,
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: EntryKind,
+    pub(crate) attributes: Attributes,
 }
 
 /// Owner, permissions, time, extended attributes.
 #[derive(Debug, Default)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     /// At most 0o7777.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Time,
-    pub(super) xattrs: Vec<Xattr>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: Vec<Xattr>,
 }
 
 /// What an entry is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum EntryKind {
+pub(crate) enum EntryKind {
     File { sparse: Option<Sparse> },
     Directory,
     Symlink { target: Vec<u8> },
@@ -42,14 +44,6 @@ pub(super) enum EntryKind {
     CharacterDevice { major: u32, minor: u32 },
     BlockDevice { major: u32, minor: u32 },
     Fifo,
-}
-
-/// Where the data of a sparse file goes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sparse {
-    pub(super) real_bytes: u64,
-    /// Offset and length of each run of data, ascending.
-    pub(super) runs: Vec<(u64, u64)>,
 }
 
 /// What extended headers say of the entry to come.
@@ -60,11 +54,12 @@ struct Extended {
     pax: Option<PaxRecords>,
 }
 
-/// The reader.
+/// The reader. Whatever it reads that is not given to a file is recorded on the way.
 #[derive(Debug)]
-pub(super) struct Archive<'l, R> {
+pub(crate) struct Archive<'l, R> {
     input: R,
     limits: &'l Limits,
+    tape: Tape<'l>,
     /// Bytes of the present entry's data that have not been read.
     data: u64,
     /// Bytes of padding after them.
@@ -72,17 +67,18 @@ pub(super) struct Archive<'l, R> {
 }
 
 impl<'l, R: BufRead> Archive<'l, R> {
-    pub(super) fn new(input: R, limits: &'l Limits) -> Self {
+    pub(crate) fn new(input: R, limits: &'l Limits, tape: Tape<'l>) -> Self {
         Self {
             input,
             limits,
+            tape,
             data: 0,
             padding: 0,
         }
     }
 
     /// The next entry; what was not read of the one before is skipped.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, UnpackProblem> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, UnpackProblem> {
         let mut extended = Extended::default();
         let mut header = [0; BLOCK_BYTES];
         let mut headers = 0;
@@ -116,20 +112,39 @@ impl<'l, R: BufRead> Archive<'l, R> {
         }
     }
 
-    /// Gives the present entry's data to `sink`, in pieces.
-    pub(super) fn data(
+    /// The record of what has been read.
+    pub(crate) fn tape(&mut self) -> &mut Tape<'l> {
+        &mut self.tape
+    }
+
+    /// Bytes of the present entry's data that have not been read.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data
+    }
+
+    /// Gives the present entry's data to `sink`, in pieces. Whoever takes them keeps them, and says
+    /// where with [`Tape::content`] before the next entry.
+    pub(crate) fn data(
         &mut self,
         mut sink: impl FnMut(&[u8]) -> Result<(), UnpackProblem>,
     ) -> Result<(), UnpackProblem> {
-        let length = self.data;
-        self.data_run(length, &mut sink)
+        self.data_run(self.data, &mut sink)
     }
 
     /// The same for the next `length` bytes only.
-    pub(super) fn data_run(
+    pub(crate) fn data_run(
         &mut self,
         length: u64,
         sink: &mut impl FnMut(&[u8]) -> Result<(), UnpackProblem>,
+    ) -> Result<(), UnpackProblem> {
+        self.pass(length, &mut |_, piece| sink(piece))
+    }
+
+    /// Gives the next `length` bytes of the present data to `sink`.
+    fn pass(
+        &mut self,
+        length: u64,
+        sink: &mut impl FnMut(&mut Tape<'l>, &[u8]) -> Result<(), UnpackProblem>,
     ) -> Result<(), UnpackProblem> {
         let mut left = length.min(self.data);
         while left > 0 {
@@ -140,7 +155,7 @@ impl<'l, R: BufRead> Archive<'l, R> {
             if count == 0 {
                 return Err(UnpackProblem::Archive("it ends in the middle of a file"));
             }
-            sink(&available[..count])?;
+            sink(&mut self.tape, &available[..count])?;
             self.input.consume(count);
             self.data -= count as u64;
             left -= count as u64;
@@ -148,13 +163,24 @@ impl<'l, R: BufRead> Archive<'l, R> {
         Ok(())
     }
 
-    /// Reads whatever follows the end of the archive, so that all of it is hashed.
-    pub(super) fn drain(&mut self) -> Result<(), UnpackProblem> {
+    /// The bytes of the present entry are the caller's: the stream, which is where they begin, and
+    /// their number, padding not counted. All of them have to be read, or sought over, before the
+    /// next entry.
+    pub(crate) fn take_data(&mut self) -> (&mut R, u64) {
+        let length = std::mem::take(&mut self.data);
+        (&mut self.input, length)
+    }
+
+    /// Reads whatever follows the end of the archive, so that all of it is hashed and recorded. The
+    /// record is still to be finished.
+    pub(crate) fn finish(mut self) -> Result<Tape<'l>, UnpackProblem> {
         loop {
-            let count = fill(&mut self.input)?.len();
+            let rest = fill(&mut self.input)?;
+            let count = rest.len();
             if count == 0 {
-                return Ok(());
+                return Ok(self.tape);
             }
+            self.tape.raw(rest)?;
             self.input.consume(count);
         }
     }
@@ -162,16 +188,22 @@ impl<'l, R: BufRead> Archive<'l, R> {
     fn skip_data(&mut self) -> Result<(), UnpackProblem> {
         self.data = self.data.saturating_add(self.padding);
         self.padding = 0;
-        self.data(|_| Ok(()))
+        self.pass(self.data, &mut |tape, piece| tape.raw(piece))
+    }
+
+    /// Whether a file may be so large.
+    fn check_bytes(&self, bytes: u64) -> Result<(), UnpackProblem> {
+        match bytes > self.limits.unpacked_bytes {
+            true => Err(UnpackProblem::Limit {
+                what: "bytes in one file",
+                limit: self.limits.unpacked_bytes,
+            }),
+            false => Ok(()),
+        }
     }
 
     fn set_data(&mut self, bytes: u64) -> Result<(), UnpackProblem> {
-        if bytes > self.limits.unpacked_bytes {
-            return Err(UnpackProblem::Limit {
-                what: "bytes in one file",
-                limit: self.limits.unpacked_bytes,
-            });
-        }
+        self.check_bytes(bytes)?;
         self.data = bytes;
         self.padding = bytes.next_multiple_of(BLOCK_BYTES as u64) - bytes;
         Ok(())
@@ -199,6 +231,7 @@ impl<'l, R: BufRead> Archive<'l, R> {
                 };
             }
             block[filled..filled + count].copy_from_slice(&available[..count]);
+            self.tape.raw(&available[..count])?;
             self.input.consume(count);
             filled += count;
         }
@@ -216,9 +249,9 @@ impl<'l, R: BufRead> Archive<'l, R> {
         }
         self.set_data(length)?;
         let mut bytes = Vec::new();
-        self.data(|piece| {
+        self.pass(length, &mut |tape, piece| {
             bytes.extend_from_slice(piece);
-            Ok(())
+            tape.raw(piece)
         })?;
         Ok(bytes)
     }
@@ -240,11 +273,15 @@ impl<'l, R: BufRead> Archive<'l, R> {
             long_link,
             pax,
         } = extended;
-        let pax = pax.unwrap_or_default();
-        let path = long_name.or(pax.path).unwrap_or_else(|| header.path());
+        let mut pax = pax.unwrap_or_default();
+        let sparse_name = pax.sparse.as_mut().and_then(|sparse| sparse.name.take());
+        let path = long_name
+            .or(sparse_name)
+            .or(pax.path)
+            .unwrap_or_else(|| header.path());
         let target = long_link.or(pax.link_path).unwrap_or_else(|| header.link());
         self.check_lengths(&path, &target, &pax.xattrs)?;
-        let kind = self.kind(header, &path, target, pax.size)?;
+        let kind = self.kind(header, &path, target, (pax.size, pax.sparse))?;
         let attributes = Attributes {
             mode: (number(&header.0[100..108])? & 0o7777) as u32,
             uid: owner(pax.uid.map_or_else(|| number(&header.0[108..116]), Ok)?)?,
@@ -290,7 +327,7 @@ impl<'l, R: BufRead> Archive<'l, R> {
         header: Header<'_>,
         path: &[u8],
         target: Vec<u8>,
-        pax_size: Option<u64>,
+        (pax_size, pax_sparse): (Option<u64>, Option<PaxSparse>),
     ) -> Result<EntryKind, UnpackProblem> {
         let device = || -> Result<(u32, u32), UnpackProblem> {
             let small = |field| {
@@ -304,7 +341,10 @@ impl<'l, R: BufRead> Archive<'l, R> {
             0 | b'0' if path.ends_with(b"/") => EntryKind::Directory,
             0 | b'0' | b'7' => {
                 self.set_data(pax_size.map_or_else(|| number(&header.0[124..136]), Ok)?)?;
-                EntryKind::File { sparse: None }
+                let sparse = pax_sparse.map(|records| self.pax_sparse(records));
+                EntryKind::File {
+                    sparse: sparse.transpose()?.flatten(),
+                }
             }
             b'S' => EntryKind::File {
                 sparse: Some(self.sparse(header)?),
@@ -348,47 +388,49 @@ impl<'l, R: BufRead> Archive<'l, R> {
             }
             more = add_runs(&block[..504], &mut runs)? && block[504] != 0;
         }
-        check_runs(&runs, stored_bytes, real_bytes)?;
-        self.set_data(real_bytes)?;
+        self.check_bytes(real_bytes)?;
         self.set_data(stored_bytes)?;
-        Ok(Sparse { real_bytes, runs })
+        Sparse::new(real_bytes, runs, stored_bytes)
     }
-}
 
-/// Appends the runs of one piece of a sparse map; false when the map ends in it.
-fn add_runs(map: &[u8], runs: &mut Vec<(u64, u64)>) -> Result<bool, UnpackProblem> {
-    for run in map.chunks_exact(24) {
-        if run[0] == 0 {
-            return Ok(false);
+    /// The map of a sparse file in PAX form, if it is one after all. The data has been set.
+    fn pax_sparse(&mut self, records: PaxSparse) -> Result<Option<Sparse>, UnpackProblem> {
+        let Some((real_bytes, map)) = records.describe()? else {
+            return Ok(None);
+        };
+        self.check_bytes(real_bytes)?;
+        let runs = match map {
+            PaxMap::Known(runs) => runs,
+            PaxMap::InData => self.map_in_data()?,
+        };
+        Sparse::new(real_bytes, runs, self.data).map(Some)
+    }
+
+    /// The map before the data; it takes whole blocks.
+    fn map_in_data(&mut self) -> Result<Vec<(u64, u64)>, UnpackProblem> {
+        let (mut text, mut seen) = (Vec::new(), 0);
+        loop {
+            let before = text.len();
+            if before as u64 >= self.limits.extended_header_bytes {
+                return Err(UnpackProblem::Limit {
+                    what: "bytes in a sparse file's map",
+                    limit: self.limits.extended_header_bytes,
+                });
+            }
+            self.pass(BLOCK_BYTES as u64, &mut |tape, piece| {
+                text.extend_from_slice(piece);
+                tape.raw(piece)
+            })?;
+            if text.len() < before + BLOCK_BYTES {
+                return Err(UnpackProblem::Archive(
+                    "it ends in the middle of a sparse map",
+                ));
+            }
+            seen += text[before..].iter().filter(|&&byte| byte == b'\n').count() as u64;
+            if sparse::lines_of_map(&text)?.is_some_and(|lines| lines <= seen) {
+                return sparse::map(&text);
+            }
         }
-        let (offset, length) = (number(&run[..12])?, number(&run[12..])?);
-        runs.push((offset, length));
-    }
-    Ok(true)
-}
-
-fn check_runs(
-    runs: &[(u64, u64)],
-    stored_bytes: u64,
-    real_bytes: u64,
-) -> Result<(), UnpackProblem> {
-    let mut end = 0_u64;
-    let mut total = 0_u64;
-    for &(offset, length) in runs {
-        let run_end = offset
-            .checked_add(length)
-            .filter(|&e| offset >= end && e <= real_bytes);
-        end = run_end.ok_or(UnpackProblem::Archive(
-            "a sparse file's map is not in order",
-        ))?;
-        total += length;
-    }
-    if total == stored_bytes {
-        Ok(())
-    } else {
-        Err(UnpackProblem::Archive(
-            "a sparse file's map does not match its size",
-        ))
     }
 }
 

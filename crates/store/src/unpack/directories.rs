@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -30,13 +30,37 @@ const IMPLIED_MODE: u32 = 0o755;
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Directories<'l> {
-    root: Rc<OwnedFd>,
-    open: HashMap<Vec<u8>, Rc<OwnedFd>>,
+    root: Rc<Opened>,
+    open: HashMap<Vec<u8>, Rc<Opened>>,
     /// By path, what each directory gets in the end. `None`: implied by an entry below it.
     pending: HashMap<Vec<u8>, Option<Attributes>>,
     pending_bytes: usize,
     limits: &'l Limits,
     opaque: OpaqueXattr,
+}
+
+/// An open directory of the layer.
+#[derive(Debug)]
+pub(super) struct Opened {
+    fd: OwnedFd,
+    /// Where it is: its path without links.
+    place: Vec<u8>,
+}
+
+impl Opened {
+    /// Where `name` in it is.
+    pub(super) fn below(&self, name: &[u8]) -> Vec<u8> {
+        match self.place.as_slice() {
+            b"" => name.to_vec(),
+            place => [place, b"/", name].concat(),
+        }
+    }
+}
+
+impl AsFd for Opened {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// What to do about a directory that is not there.
@@ -49,7 +73,10 @@ pub(super) enum Missing {
 impl<'l> Directories<'l> {
     pub(super) fn new(root: OwnedFd, limits: &'l Limits, opaque: OpaqueXattr) -> Self {
         Self {
-            root: Rc::new(root),
+            root: Rc::new(Opened {
+                fd: root,
+                place: Vec::new(),
+            }),
             open: HashMap::new(),
             pending: HashMap::new(),
             pending_bytes: 0,
@@ -63,7 +90,7 @@ impl<'l> Directories<'l> {
         &mut self,
         path: &[u8],
         missing: Missing,
-    ) -> Result<Rc<OwnedFd>, UnpackProblem> {
+    ) -> Result<Rc<Opened>, UnpackProblem> {
         if path.is_empty() {
             return Ok(Rc::clone(&self.root));
         }
@@ -99,56 +126,76 @@ impl<'l> Directories<'l> {
     /// One component: `name` in `parent`, together `path`.
     fn step(
         &mut self,
-        parent: &OwnedFd,
+        parent: &Opened,
         path: &[u8],
         name: &[u8],
         missing: Missing,
-    ) -> Result<OwnedFd, UnpackProblem> {
+    ) -> Result<Opened, UnpackProblem> {
+        let place = parent.below(name);
         let name = OsStr::from_bytes(name);
-        match open(parent, name) {
-            Ok(directory) => Ok(directory),
+        let fd = match open(parent, name) {
+            Ok(directory) => directory,
             Err(Errno::NOENT) if missing == Missing::Make => {
                 rustix::fs::mkdirat(parent, name, Mode::RWXU)
                     .map_err(UnpackProblem::at("make a directory for it"))?;
                 self.remember(path, None)?;
-                open(parent, name).map_err(UnpackProblem::at("open its directory"))
+                open(parent, name).map_err(UnpackProblem::at("open its directory"))?
             }
-            Err(Errno::NOENT) => Err(UnpackProblem::Unsafe("its target is no file of this layer")),
-            Err(Errno::NOTDIR | Errno::LOOP) => self.step_through(parent, path, name, missing),
-            Err(errno) => Err(UnpackProblem::at("open its directory")(errno)),
-        }
+            Err(Errno::NOENT) => {
+                return Err(UnpackProblem::Unsafe("its target is no file of this layer"));
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                return self.step_through(parent, path, name, missing);
+            }
+            Err(errno) => return Err(UnpackProblem::at("open its directory")(errno)),
+        };
+        Ok(Opened { fd, place })
     }
 
     /// A component that is no directory: a link of the archive's own, a whiteout, or a mistake.
     fn step_through(
         &mut self,
-        parent: &OwnedFd,
+        parent: &Opened,
         path: &[u8],
         name: &OsStr,
         missing: Missing,
-    ) -> Result<OwnedFd, UnpackProblem> {
+    ) -> Result<Opened, UnpackProblem> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(UnpackProblem::at("look at its directory"))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => self.resolve(path, OFlags::empty()).map_err(|errno| match errno {
-                Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => UnpackProblem::Unsafe(
-                    "its path leads through a symbolic link that is no directory of this layer",
-                ),
-                errno => UnpackProblem::at("open its directory")(errno),
-            }),
+            FileType::Symlink => {
+                let found = self.resolve(path, OFlags::empty()).and_then(|fd| {
+                    let place = self.place_of(fd.as_fd())?;
+                    Ok(Opened { fd, place })
+                });
+                found.map_err(|errno| match errno {
+                    Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV => {
+                        UnpackProblem::Unsafe(
+                            "its path leads through a symbolic link that is no directory of this \
+                             layer",
+                        )
+                    }
+                    errno => UnpackProblem::at("open its directory")(errno),
+                })
+            }
             FileType::CharacterDevice if stat.st_rdev == 0 && missing == Missing::Make => {
                 self.make_over_whiteout(parent, name)?;
                 self.remember(path, None)?;
-                open(parent, name).map_err(UnpackProblem::at("open its directory"))
+                Ok(Opened {
+                    fd: open(parent, name).map_err(UnpackProblem::at("open its directory"))?,
+                    place: parent.below(name.as_bytes()),
+                })
             }
-            _ => Err(UnpackProblem::Unsafe("its path leads through a file that is no directory")),
+            _ => Err(UnpackProblem::Unsafe(
+                "its path leads through a file that is no directory",
+            )),
         }
     }
 
     /// A directory in the place of a whiteout: it hides what the whiteout hid.
     pub(super) fn make_over_whiteout(
         &mut self,
-        parent: &OwnedFd,
+        parent: &Opened,
         name: &OsStr,
     ) -> Result<(), UnpackProblem> {
         rustix::fs::unlinkat(parent, name, AtFlags::empty())
@@ -158,7 +205,7 @@ impl<'l> Directories<'l> {
     }
 
     /// Marks the directory `name` in `parent` as hiding what lies below it.
-    pub(super) fn mark_opaque(&self, parent: &OwnedFd, name: &OsStr) -> Result<(), UnpackProblem> {
+    pub(super) fn mark_opaque(&self, parent: &Opened, name: &OsStr) -> Result<(), UnpackProblem> {
         let directory = open(parent, name).map_err(UnpackProblem::at("open a directory"))?;
         self.opaque.set(directory.as_fd())
     }
@@ -166,7 +213,7 @@ impl<'l> Directories<'l> {
     /// Makes the directory `name` in `parent`, together `path`; one that is there stays.
     pub(super) fn make(
         &mut self,
-        parent: &OwnedFd,
+        parent: &Opened,
         name: &OsStr,
         path: &[u8],
         attributes: Attributes,
@@ -254,7 +301,27 @@ impl<'l> Directories<'l> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | last;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let path = OsStr::from_bytes(path);
-        rustix::fs::openat2(&*self.root, path, flags, Mode::empty(), resolve)
+        loop {
+            match rustix::fs::openat2(&self.root.fd, path, flags, Mode::empty(), resolve) {
+                // Something, anywhere, was renamed or mounted while the path led through `..`.
+                Err(Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Where an open directory of the layer is, as the kernel has it: proc_pid_fd(5).
+    fn place_of(&self, directory: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+        let path = |fd: BorrowedFd<'_>| {
+            rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())
+        };
+        let (root, directory) = (path(self.root.as_fd())?, path(directory)?);
+        let below = directory.as_bytes().strip_prefix(root.as_bytes());
+        match below {
+            Some(b"") => Ok(Vec::new()),
+            Some(below) if below[0] == b'/' => Ok(below[1..].to_vec()),
+            _ => Err(Errno::XDEV),
+        }
     }
 }
 
@@ -268,7 +335,7 @@ pub(super) enum Made {
 }
 
 /// One component, not followed if it is a link.
-fn open(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+fn open(parent: &Opened, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }

@@ -8,14 +8,21 @@ use crate::file_error::{hint_for, kind_of};
 
 /// A layer that could not be unpacked; nothing of it is left.
 #[derive(Debug, thiserror::Error)]
-#[error("layer {}{}: {problem}", layer.short(), shown(entry.as_deref()))]
+#[error("{}{}: {problem}", named(layer.as_ref()), shown(entry.as_deref()))]
 pub struct UnpackError {
-    /// The layer, by its descriptor's digest.
-    pub layer: Digest,
+    /// The layer, by its descriptor's digest. `None`: it was being made, and has none yet.
+    pub layer: Option<Digest>,
     /// The entry of the archive that it happened at, when it was one.
     pub entry: Option<String>,
     /// What happened; boxed, so that every `Result` above is small.
     pub problem: Box<UnpackProblem>,
+}
+
+fn named(layer: Option<&Digest>) -> String {
+    layer.map_or_else(
+        || "the new layer".to_owned(),
+        |layer| format!("layer {}", layer.short()),
+    )
 }
 
 fn shown(entry: Option<&str>) -> String {
@@ -103,16 +110,24 @@ pub enum UnpackProblem {
 impl UnpackError {
     pub(super) fn new(layer: &Digest, entry: Option<String>, problem: UnpackProblem) -> Self {
         Self {
-            layer: layer.clone(),
+            layer: Some(layer.clone()),
             entry,
             problem: Box::new(problem),
+        }
+    }
+
+    /// The same of a layer that has no digest yet.
+    pub(super) fn unnamed(self) -> Self {
+        Self {
+            layer: None,
+            ..self
         }
     }
 }
 
 impl UnpackProblem {
     /// For `map_err` on a system call.
-    pub(super) fn at(action: &'static str) -> impl FnOnce(Errno) -> Self {
+    pub(crate) fn at(action: &'static str) -> impl FnOnce(Errno) -> Self {
         move |errno| match errno {
             Errno::NOSPC | Errno::DQUOT => Self::NoSpace,
             errno => Self::System { action, errno },
@@ -142,11 +157,13 @@ impl Fault for UnpackError {
 
     fn hint(&self) -> Option<String> {
         match &*self.problem {
+            UnpackProblem::NoSpace => hint_for(Errno::NOSPC),
+            UnpackProblem::System { errno, .. } => hint_for(*errno),
+            // Nothing was pulled.
+            _ if self.layer.is_none() => None,
             UnpackProblem::Stream(_) | UnpackProblem::Truncated { .. } => {
                 Some("pull again: the download goes on where it stopped".into())
             }
-            UnpackProblem::NoSpace => hint_for(Errno::NOSPC),
-            UnpackProblem::System { errno, .. } => hint_for(*errno),
             // Every other problem is in the bytes.
             _ => Some(
                 "pull again; if it happens again, the registry or a proxy serves wrong data".into(),

@@ -1,10 +1,11 @@
 //! The fields of a tar header: ustar's, GNU's and those of the oldest archives.
 
 use super::UnpackProblem;
+use super::archive::{Attributes, Entry, EntryKind};
 use super::pax::Time;
 
 /// Bytes of a header and of the unit that data is padded to.
-pub(super) const BLOCK_BYTES: usize = 512;
+pub(crate) const BLOCK_BYTES: usize = 512;
 
 /// The fields of one header.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +99,30 @@ fn until_zero(field: &[u8]) -> &[u8] {
         .position(|&byte| byte == 0)
         .unwrap_or(field.len());
     &field[..end]
+}
+
+/// The file that a header alone describes, and its bytes; `None`: it is no file, or not the header of
+/// one.
+pub(crate) fn plain_file(header: &[u8; BLOCK_BYTES]) -> Option<(Entry, u64)> {
+    let header = Header(header);
+    header.check().ok()?;
+    let small = |field| u32::try_from(number(field).ok()?).ok();
+    if !matches!(header.type_flag(), 0 | b'0') {
+        return None;
+    }
+    let attributes = Attributes {
+        mode: small(&header.0[100..108])? & 0o7777,
+        uid: small(&header.0[108..116])?,
+        gid: small(&header.0[116..124])?,
+        mtime: header.mtime().ok()?,
+        xattrs: Vec::new(),
+    };
+    let entry = Entry {
+        path: header.path(),
+        kind: EntryKind::File { sparse: None },
+        attributes,
+    };
+    Some((entry, number(&header.0[124..136]).ok()?))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub struct Warnings {
 }
 
 impl Warnings {
-    pub(super) fn add(&mut self, entry: &[u8], what: impl FnOnce() -> String) {
+    pub(crate) fn add(&mut self, entry: &[u8], what: impl FnOnce() -> String) {
         self.count += 1;
         if self.kept.len() < KEPT_WARNINGS {
             self.kept.push(Warning {
@@ -47,7 +47,7 @@ impl Warnings {
 
 /// What new files get without being told: knowing it saves two system calls per file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Creation {
+pub(crate) struct Creation {
     uid: u32,
     gid: u32,
     /// Permission bits that `open(2)` takes away.
@@ -57,7 +57,7 @@ pub(super) struct Creation {
 impl Creation {
     /// What holds for this process. Directories keep its owner and have no set-group-id bit until
     /// the archive is at its end, so no group is inherited either.
-    pub(super) fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         Self {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
@@ -65,12 +65,17 @@ impl Creation {
         }
     }
 
-    pub(super) fn owns(self, attributes: &Attributes) -> bool {
+    /// The owner of what this process makes.
+    pub(crate) fn owner(self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+
+    pub(crate) fn owns(self, attributes: &Attributes) -> bool {
         (self.uid, self.gid) == (attributes.uid, attributes.gid)
     }
 
     /// Whether `open(2)` with the attributes' mode gives exactly that mode.
-    pub(super) fn gives_mode(self, attributes: &Attributes) -> bool {
+    pub(crate) fn gives_mode(self, attributes: &Attributes) -> bool {
         attributes.mode & (0o7000 | self.umask) == 0
     }
 }
@@ -84,7 +89,7 @@ fn umask() -> Option<u32> {
     u32::from_str_radix(line.trim(), 8).ok()
 }
 
-pub(super) fn timestamps(time: Time) -> Timestamps {
+pub(crate) fn timestamps(time: Time) -> Timestamps {
     let time = Timespec {
         tv_sec: time.seconds,
         tv_nsec: time.nanoseconds.into(),
@@ -95,7 +100,7 @@ pub(super) fn timestamps(time: Time) -> Timestamps {
     }
 }
 
-pub(super) fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
+pub(crate) fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
     // Reading the archive has refused `u32::MAX`, the one value that is no id.
     (
         Some(Uid::from_raw(attributes.uid)),
@@ -105,7 +110,7 @@ pub(super) fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
 
 /// Everything of an open file or directory, in the order in which nothing undoes another:
 /// `chown(2)` clears set-id bits and `security.capability`.
-pub(super) fn apply_to_open(
+pub(crate) fn apply_to_open(
     fd: BorrowedFd<'_>,
     attributes: &Attributes,
     creation: Creation,
@@ -131,13 +136,13 @@ pub(super) fn apply_to_open(
 
 /// Whether the mode has to be set or may have been given at creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WithMode {
+pub(crate) enum WithMode {
     Always,
     UnlessGiven,
 }
 
 /// The same for what cannot be opened: `name` in `directory`, which we have just made there.
-pub(super) fn apply_to_name(
+pub(crate) fn apply_to_name(
     directory: BorrowedFd<'_>,
     name: &OsStr,
     attributes: &Attributes,
@@ -181,19 +186,31 @@ fn set_xattrs_of_name(
     Ok(())
 }
 
-/// Sets one attribute. `trusted.overlay.` and `user.overlay.` are overlayfs's own: an archive that
-/// could set them could redirect lookups to other directories of the host's layers.
+/// Whether an attribute is overlayfs's own: an archive that could set it could redirect lookups to
+/// other directories of the host's layers.
+pub(crate) fn is_overlayfs_own(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// The warning for one that is.
+pub(crate) fn overlayfs_own_dropped(name: &[u8]) -> String {
+    let shown = name.escape_ascii();
+    format!("the attribute {shown} is overlayfs's own and was dropped")
+}
+
+/// The warning for one that Linux refuses.
+pub(crate) fn xattr_not_set(name: &[u8], errno: Errno) -> String {
+    format!("the attribute {} was not set: {errno}", name.escape_ascii())
+}
+
+/// Sets one attribute.
 fn set_xattr(
     name: &[u8],
     set: impl FnOnce(&OsStr) -> Result<(), Errno>,
     warn: &mut impl FnMut(String),
 ) -> Result<(), UnpackProblem> {
-    let shown = || name.escape_ascii();
-    if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
-        warn(format!(
-            "the attribute {} is overlayfs's own and was dropped",
-            shown()
-        ));
+    if is_overlayfs_own(name) {
+        warn(overlayfs_own_dropped(name));
         return Ok(());
     }
     match set(OsStr::from_bytes(name)) {
@@ -208,7 +225,7 @@ fn set_xattr(
             | Errno::TOOBIG
             | Errno::NOSPC),
         ) => {
-            warn(format!("the attribute {} was not set: {errno}", shown()));
+            warn(xattr_not_set(name, errno));
             Ok(())
         }
         Err(errno) => Err(UnpackProblem::at("set an extended attribute")(errno)),

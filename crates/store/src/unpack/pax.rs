@@ -5,32 +5,34 @@
 //! (`SCHILY.xattr.security.capability`) and contain line feeds of its own.
 
 use super::UnpackProblem;
+use super::sparse::PaxSparse;
 
 /// A time stamp: seconds since the epoch, possibly negative, and nanoseconds after them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Time {
-    pub(super) seconds: i64,
-    pub(super) nanoseconds: u32,
+pub(crate) struct Time {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: u32,
 }
 
 /// An extended attribute: its name and its value.
-pub(super) type Xattr = (Vec<u8>, Vec<u8>);
+pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
 
 /// What a PAX header says of the entry that follows it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct PaxRecords {
-    pub(super) path: Option<Vec<u8>>,
-    pub(super) link_path: Option<Vec<u8>>,
-    pub(super) size: Option<u64>,
-    pub(super) uid: Option<u64>,
-    pub(super) gid: Option<u64>,
-    pub(super) mtime: Option<Time>,
-    pub(super) xattrs: Vec<Xattr>,
+pub(crate) struct PaxRecords {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link_path: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<u64>,
+    pub(crate) gid: Option<u64>,
+    pub(crate) mtime: Option<Time>,
+    pub(crate) xattrs: Vec<Xattr>,
+    pub(crate) sparse: Option<PaxSparse>,
 }
 
 impl PaxRecords {
     /// Reads all records of one header.
-    pub(super) fn parse(mut bytes: &[u8]) -> Result<Self, UnpackProblem> {
+    pub(crate) fn parse(mut bytes: &[u8]) -> Result<Self, UnpackProblem> {
         let mut records = Self::default();
         while !bytes.is_empty() {
             let (key, value, rest) = record(bytes).ok_or(UnpackProblem::Archive(
@@ -53,8 +55,8 @@ impl PaxRecords {
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.set_xattr(name, value)?;
-                } else if key.starts_with(b"GNU.sparse.") {
-                    return Err(UnpackProblem::EntryType("sparse file in PAX form".into()));
+                } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.get_or_insert_default().apply(key, value)?;
                 }
             }
         }
@@ -84,14 +86,14 @@ fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// An empty value takes an earlier one back.
-fn text(value: &[u8]) -> Result<Option<Vec<u8>>, UnpackProblem> {
+pub(super) fn text(value: &[u8]) -> Result<Option<Vec<u8>>, UnpackProblem> {
     if value.contains(&0) {
         return Err(UnpackProblem::Archive("a path contains a zero byte"));
     }
     Ok((!value.is_empty()).then(|| value.to_vec()))
 }
 
-fn number(value: &[u8]) -> Result<Option<u64>, UnpackProblem> {
+pub(super) fn number(value: &[u8]) -> Result<Option<u64>, UnpackProblem> {
     if value.is_empty() {
         return Ok(None);
     }

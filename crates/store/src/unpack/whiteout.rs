@@ -21,7 +21,8 @@ pub enum OpaqueXattr {
 }
 
 impl OpaqueXattr {
-    fn name(self) -> &'static str {
+    /// The attribute's name; its value is `y`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
             Self::User => "user.overlay.opaque",

@@ -20,7 +20,7 @@ use crate::launch::bind::clone_host_tree;
 use crate::launch::cgroupfs;
 use crate::launch::child::{IN_ROOT, attach};
 use crate::launch::devices;
-use crate::launch::operations::Later;
+use crate::launch::operations::{Later, is_bind};
 use crate::launch::prepare::{c_string, step_failed};
 use crate::launch::target::{self, Kind};
 use crate::oci::create::open_root;
@@ -34,11 +34,6 @@ const NULL: &str = "/dev/null";
 
 fn listed(spec: &Spec) -> &[Mount] {
     spec.mounts().as_deref().unwrap_or_default()
-}
-
-fn is_bind(mount: &Mount) -> bool {
-    let options = mount.options().as_deref().unwrap_or_default();
-    mount.typ().as_deref() == Some("bind") || options.iter().any(|o| o == "bind" || o == "rbind")
 }
 
 fn is_cgroup(mount: &Mount) -> bool {

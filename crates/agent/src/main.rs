@@ -1,0 +1,11 @@
+//! `gamut-agent`: `/init` of a virtual machine's initramfs.
+#![forbid(unsafe_code)]
+
+fn main() {
+    if rustix::process::getpid().is_init() {
+        gamut_agent::init();
+    } else {
+        eprintln!("gamut-agent is the first process of a virtual machine, and runs nowhere else");
+        std::process::exit(2);
+    }
+}

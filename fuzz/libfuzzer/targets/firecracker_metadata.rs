@@ -1,0 +1,4 @@
+//! See `gamut_fuzz::TARGETS`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gamut_fuzz::run("firecracker-metadata", data));
