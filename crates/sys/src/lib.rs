@@ -35,5 +35,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod tap;
+#[cfg(target_arch = "x86_64")]
+pub mod tsc;
 mod turn;
 pub mod user_namespace;

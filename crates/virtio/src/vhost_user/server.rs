@@ -284,6 +284,8 @@ impl<D: Device + ?Sized> Server<D> {
         let ring = self.rings.get_mut(usize::from(index))?;
         if request == Request::SetVringCall {
             ring.interrupt.set_caller(descriptor);
+            // What was told by the one before may have gone nowhere: a driver that hears for nothing looks in vain.
+            ring.interrupt.used_buffer();
             return Some(());
         }
         // Without one the queue would have to be looked at all the time.

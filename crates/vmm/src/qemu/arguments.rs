@@ -5,12 +5,16 @@ use std::os::fd::OwnedFd;
 
 use gamut_virtio::memory::Pages;
 
-use super::{Handed, Machine, Model, Shared};
+use super::{Handed, Machine, Model, Shared, Version};
 use crate::boot::{Boot, Discovery};
 use crate::machine::Size;
 
 /// How much translated code is kept, in MiB. Left to itself QEMU takes up to 1 GiB.
 const CODE_MIB: u32 = 128;
+
+/// The first QEMU whose processors may run at the same time. With an older one, a processor now and then goes
+/// on with code that another has changed, and Linux changes its own: both then wait for ever (seen with 7.2).
+const PARALLEL: Version = Version { major: 8, minor: 1 };
 
 /// QEMU's identifier of the balloon.
 pub(super) const BALLOON: &str = "balloon";
@@ -21,6 +25,7 @@ pub(super) fn of(
     machine: Machine,
     boot: Boot,
     control: OwnedFd,
+    version: Version,
 ) -> (Vec<OsString>, Handed, Vec<(String, Shared)>) {
     let mut handed = Handed::default();
     let mut arguments = Arguments(Vec::new());
@@ -34,7 +39,7 @@ pub(super) fn of(
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     );
-    machine_itself(&mut arguments, machine.size, boot.discovery);
+    machine_itself(&mut arguments, machine.size, boot.discovery, version);
     let number = handed.add(control);
     arguments.pair("-chardev", format!("socket,id=control,fd={number}"));
     arguments.pair("-mon", "chardev=control,mode=control");
@@ -46,11 +51,21 @@ pub(super) fn of(
     if let Some(initramfs) = boot.initramfs {
         arguments.pair("-initrd", handed.add_file(initramfs));
     }
-    arguments.pair("-append", boot.command_line);
+    arguments.pair("-append", with_frequency(boot.command_line));
     (arguments.0, handed, devices)
 }
 
-fn machine_itself(arguments: &mut Arguments, size: Size, discovery: Discovery) {
+/// A kernel that has no other clock measures the processor's by an emulated timer; on a busy host it fails, and
+/// with ACPI's tables, which QEMU leaves without that timer's interrupt, it waits for ever then. The guest's
+/// counter is the host's.
+fn with_frequency(command_line: String) -> String {
+    match gamut_sys::tsc::measure_khz() {
+        Some(khz) => format!("{command_line} tsc_early_khz={khz}"),
+        None => command_line,
+    }
+}
+
+fn machine_itself(arguments: &mut Arguments, size: Size, discovery: Discovery, version: Version) {
     let acpi = match discovery {
         Discovery::CommandLine => "off",
         Discovery::Acpi => "on",
@@ -70,7 +85,13 @@ fn machine_itself(arguments: &mut Arguments, size: Size, discovery: Discovery) {
     );
     arguments.pair("-m", format!("{memory_mib}M"));
     arguments.pair("-smp", size.vcpus.to_string());
-    arguments.pair("-accel", format!("tcg,tb-size={CODE_MIB}"));
+    let threads = if version < PARALLEL {
+        "single"
+    } else {
+        "multi"
+    };
+    let accelerator = format!("tcg,tb-size={CODE_MIB},thread={threads}");
+    arguments.pair("-accel", accelerator);
     arguments.pair("-cpu", "max");
     // VIRTIO 1, which is all that our devices speak.
     arguments.pair("-global", "virtio-mmio.force-legacy=off");

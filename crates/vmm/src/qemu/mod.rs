@@ -37,8 +37,8 @@ pub use running::Running;
 
 /// The program.
 pub const PROGRAM: &str = "qemu-system-x86_64";
-/// The oldest that will do: QEMU 7.0 has everything that is asked of it.
-pub const VERSION_MIN: u64 = 7;
+/// The oldest that will do has everything that is asked of it.
+pub const VERSION_MIN: Version = Version { major: 7, minor: 0 };
 /// The most devices: `microvm` has so many virtio-mmio transports for certain.
 pub const DEVICES_MAX: usize = 8;
 /// QEMU's own: randomness and the balloon.
@@ -49,8 +49,8 @@ const OWN_DEVICES: usize = 2;
 pub enum QemuError {
     #[error("there is no `{PROGRAM}` in the search path")]
     Missing,
-    #[error("QEMU {major}.{minor} is older than {VERSION_MIN}.0")]
-    Old { major: u64, minor: u64 },
+    #[error("QEMU {0} is older than {VERSION_MIN}")]
+    Old(Version),
     #[error("`{}` cannot be started", program.display())]
     Spawn {
         program: PathBuf,
@@ -84,7 +84,7 @@ pub enum QemuError {
 impl Fault for QemuError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Missing | Self::Old { .. } | Self::Spawn { .. } => Kind::HostLacks,
+            Self::Missing | Self::Old(_) | Self::Spawn { .. } => Kind::HostLacks,
             Self::Size { .. } | Self::Devices | Self::CommandLine | Self::Name(_) => Kind::Invalid,
             Self::Ended { .. } | Self::Silent { .. } | Self::Host(_) => Kind::Unavailable,
             Self::Refused { .. } | Self::Language | Self::Device { .. } => Kind::Bug,
@@ -93,7 +93,7 @@ impl Fault for QemuError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Missing | Self::Old { .. } => Some(
+            Self::Missing | Self::Old(_) => Some(
                 "install QEMU 7.0 or later (Debian's package is `qemu-system-x86`), or use a host with KVM"
                     .to_owned(),
             ),
@@ -105,12 +105,25 @@ impl Fault for QemuError {
     }
 }
 
+/// Of QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    pub major: u64,
+    pub minor: u64,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
 /// The program, where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program(PathBuf);
 
 impl Program {
-    /// Looks for it in the directories of `PATH`. Its version shows when it runs.
+    /// Looks for it in the directories of `PATH`.
     ///
     /// # Errors
     /// [`QemuError::Missing`].

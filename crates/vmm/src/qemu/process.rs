@@ -8,7 +8,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 use rustix::thread::CapabilitySet;
 
-use super::{Handed, Program, QemuError};
+use super::{Handed, Program, QemuError, VERSION_MIN, Version};
 
 /// How much of what QEMU complains about is kept: the end of it.
 const COMPLAINTS_BYTES_MAX: usize = 4096;
@@ -18,6 +18,37 @@ const COMPLAINTS_BYTES_MAX: usize = 4096;
 pub(super) enum Speech {
     GoesOn,
     Over,
+}
+
+impl Program {
+    /// Asks it for its version.
+    pub(super) fn version(&self) -> Result<Version, QemuError> {
+        let output = Command::new(self.path())
+            .arg("--version")
+            .env_clear()
+            .output();
+        let output = output.map_err(|source| self.not_started(source))?;
+        let version = parse_version(&String::from_utf8_lossy(&output.stdout));
+        let version = version.ok_or(QemuError::Language)?;
+        (version >= VERSION_MIN)
+            .then_some(version)
+            .ok_or(QemuError::Old(version))
+    }
+
+    fn not_started(&self, source: std::io::Error) -> QemuError {
+        QemuError::Spawn {
+            program: self.path().to_owned(),
+            source,
+        }
+    }
+}
+
+/// `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)`, and a line of copyright.
+fn parse_version(text: &str) -> Option<Version> {
+    let (_, text) = text.split_once(" version ")?;
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(Version { major, minor })
 }
 
 #[derive(Debug)]
@@ -64,10 +95,8 @@ impl Process {
             gamut_sys::command::limit_capabilities(&mut command, kept);
         }
         // With the command go our handles to what is QEMU's now, so that an end of it can be seen.
-        let child = command.spawn().map_err(|source| QemuError::Spawn {
-            program: program.path().to_owned(),
-            source,
-        })?;
+        let child = command.spawn();
+        let child = child.map_err(|source| program.not_started(source))?;
         let child = Killed(child);
         let pidfd = rustix::process::pidfd_open(Pid::from_child(&child.0), PidfdFlags::empty())?;
         Ok(Self {
@@ -112,5 +141,35 @@ impl Process {
             Ok(Some(status)) if words.is_empty() => status.to_string(),
             _ => words,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        let told = [
+            (
+                "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022",
+                Some((7, 2)),
+            ),
+            ("QEMU emulator version 10.0.0\n", Some((10, 0))),
+            ("QEMU emulator version 11.1-rc2", Some((11, 1))),
+            ("QEMU emulator version unknown", None),
+            ("", None),
+        ];
+        for (text, version) in told {
+            let version = version.map(|(major, minor)| Version { major, minor });
+            assert_eq!(parse_version(text), version, "{text}");
+        }
+        assert!(
+            Version { major: 8, minor: 0 }
+                < Version {
+                    major: 10,
+                    minor: 0
+                }
+        );
     }
 }

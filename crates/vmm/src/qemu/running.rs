@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::process::{Process, Speech};
 use super::qmp::{Control, Word};
-use super::{Machine, QemuError, Shared, VERSION_MIN, arguments, errno, lock};
+use super::{Machine, QemuError, Shared, arguments, errno, lock};
 use crate::boot::Boot;
 use crate::machine::End;
 
@@ -47,7 +47,8 @@ pub(super) fn start(mut machine: Machine, boot: Boot) -> Result<Running, QemuErr
     let serial = machine.serial.take();
     let memory_mib = machine.size.memory_mib;
     let program = machine.program.clone();
-    let (arguments, handed, devices) = arguments::of(machine, boot, theirs.into());
+    let version = program.version()?;
+    let (arguments, handed, devices) = arguments::of(machine, boot, theirs.into(), version);
     let process = Process::spawn(&program, arguments, handed, serial)?;
     let add =
         |fd: BorrowedFd<'_>, mark| epoll::add(&epoll, fd, EventData::new_u64(mark), EventFlags::IN);
@@ -73,10 +74,7 @@ pub(super) fn start(mut machine: Machine, boot: Boot) -> Result<Running, QemuErr
 impl Running {
     fn greet(&mut self) -> Result<(), QemuError> {
         match self.wait("start")? {
-            Word::Greeting { major, minor } if major < VERSION_MIN => {
-                Err(QemuError::Old { major, minor })
-            }
-            Word::Greeting { .. } => self.ask("qmp_capabilities", Value::Null),
+            Word::Greeting => self.ask("qmp_capabilities", Value::Null),
             _ => Err(QemuError::Language),
         }
     }
