@@ -29,7 +29,7 @@ pub mod world;
 pub use bundle::Bundle;
 pub use census::Census;
 pub use engine::Engine;
-pub use gamut::{Gamut, Running};
+pub use gamut::{Gamut, Running, level};
 pub use host::Host;
 pub use hostile::{HostileRegistry, Login, Mischief};
 pub use image::{Blob, Compression, Image, ImageBuilder, Layer, Types};

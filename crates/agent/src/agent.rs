@@ -20,6 +20,7 @@ use rustix::termios::Winsize;
 use rustix::time::ClockId;
 
 use crate::error::{AgentError, refused};
+use crate::files::Task;
 use crate::machine::Machine;
 use crate::poll::{Poll, Source};
 use crate::process::{Connections, Ended, Process};
@@ -29,6 +30,9 @@ use crate::pump::{BUFFER_BYTES, Ending, Pump, State};
 /// a dead workload.
 const DELIVERY_PATIENCE_NS: u64 = 10_000_000_000;
 
+/// The first number of a task; the workload has fewer processes than come before.
+const FIRST_TASK: ProcessId = 1 << 31;
+
 /// The whole process.
 pub struct Agent<'m> {
     machine: &'m dyn Machine,
@@ -36,6 +40,9 @@ pub struct Agent<'m> {
     control: OwnedFd,
     frames: Frames,
     container: Option<Container>,
+    /// Processes that are the agent's own, by numbers of their own.
+    tasks: BTreeMap<ProcessId, Task>,
+    next_task: ProcessId,
     processes: BTreeMap<ProcessId, Process>,
     pumps: BTreeMap<u32, Pump>,
     next_pump: u32,
@@ -88,6 +95,8 @@ impl<'m> Agent<'m> {
             control,
             frames: Frames::default(),
             container: None,
+            tasks: BTreeMap::new(),
+            next_task: FIRST_TASK,
             processes: BTreeMap::new(),
             pumps: BTreeMap::new(),
             next_pump: 0,
@@ -169,9 +178,7 @@ impl<'m> Agent<'m> {
             GuestRequest::Setup(setup) => done(self.set_up(&setup)),
             GuestRequest::Start { plan, streams } => started(self.start(&plan, &streams)),
             GuestRequest::Exec { plan, streams } => started(self.exec(&plan, &streams)),
-            GuestRequest::Signal { process, signal } => {
-                done(self.cell().and_then(|cell| cell.signal(process, signal)))
-            }
+            GuestRequest::Signal { process, signal } => done(self.signal(process, signal)),
             GuestRequest::Resize {
                 process,
                 rows,
@@ -248,7 +255,16 @@ impl<'m> Agent<'m> {
             });
         };
         let (connections, fds): (_, CellFds) = Connections::open(self.machine, streams)?;
-        let id = cell.exec(plan, fds)?;
+        let id = match &plan.task {
+            None => cell.exec(plan, fds)?,
+            Some(task) => {
+                let id = self.next_task;
+                self.next_task += 1;
+                let task = Task::begin(task, cell.pid(MAIN), fds)?;
+                self.tasks.insert(id, task);
+                id
+            }
+        };
         self.admit(id, connections)?;
         Ok((id, Vec::new()))
     }
@@ -267,7 +283,8 @@ impl<'m> Agent<'m> {
         let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
         let cell = self.container.as_mut().ok_or(Errno::CHILD)?;
         let master = cell.take_terminal(id);
-        if let Some(fd) = cell.exit_fd(id) {
+        let task = self.tasks.get(&id).map(Task::end);
+        if let Some(fd) = task.or(cell.exit_fd(id)) {
             self.poll.watch(fd, Source::Process(id), EventFlags::IN)?;
         }
         let mut outputs = Vec::new();
@@ -302,6 +319,16 @@ impl<'m> Agent<'m> {
         Ok(id)
     }
 
+    fn signal(&self, process: ProcessId, signal: i32) -> Result<(), CellError> {
+        match self.tasks.get(&process) {
+            Some(task) => {
+                let sent = task.signal(signal);
+                sent.map_err(|errno| refused("send the signal", errno))
+            }
+            None => self.cell()?.signal(process, signal),
+        }
+    }
+
     fn resize(&self, process: ProcessId, rows: u16, columns: u16) -> Result<(), CellError> {
         let process = self.processes.get(&process).ok_or(CellError::NoProcess)?;
         let pump = process.terminal.and_then(|id| self.pumps.get(&id));
@@ -320,6 +347,13 @@ impl<'m> Agent<'m> {
 
     /// A process has ended: what it has written goes before its exit.
     fn on_end(&mut self, id: ProcessId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            let Some(exit) = task.try_wait() else { return };
+            self.poll.forget(task.end());
+            self.tasks.remove(&id);
+            let oom_killed = false;
+            return self.deliver(id, GuestExit { exit, oom_killed });
+        }
         let Some(cell) = &mut self.container else {
             return;
         };
@@ -329,18 +363,7 @@ impl<'m> Agent<'m> {
         match cell.try_wait(id) {
             Ok(Some(exit)) => {
                 let oom_killed = cell.oom_killed();
-                let Some(process) = self.processes.get_mut(&id) else {
-                    return;
-                };
-                process.ended = Some(Ended {
-                    exit: GuestExit { exit, oom_killed },
-                    until_ns: now_ns() + DELIVERY_PATIENCE_NS,
-                });
-                for output in process.outputs.clone() {
-                    if let Some(pump) = self.pumps.get_mut(&output) {
-                        pump.advance(&self.poll, &mut self.buffer);
-                    }
-                }
+                self.deliver(id, GuestExit { exit, oom_killed });
             }
             Ok(None) => {
                 if let Some(fd) = cell.exit_fd(id) {
@@ -349,6 +372,22 @@ impl<'m> Agent<'m> {
             }
             // It was told already.
             Err(_) => {}
+        }
+    }
+
+    /// Sends what it has written last.
+    fn deliver(&mut self, id: ProcessId, exit: GuestExit) {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        process.ended = Some(Ended {
+            exit,
+            until_ns: now_ns() + DELIVERY_PATIENCE_NS,
+        });
+        for output in process.outputs.clone() {
+            if let Some(pump) = self.pumps.get_mut(&output) {
+                pump.advance(&self.poll, &mut self.buffer);
+            }
         }
     }
 

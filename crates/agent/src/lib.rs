@@ -9,6 +9,7 @@
 mod agent;
 mod boot;
 mod error;
+pub mod files;
 mod guest;
 mod machine;
 mod modules;

@@ -38,7 +38,6 @@ pub mod machine;
 pub mod made;
 mod names;
 pub mod network;
-mod place;
 pub mod prune;
 pub mod pull;
 pub mod push;

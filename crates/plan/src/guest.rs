@@ -12,6 +12,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use gamut_spec::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{CellError, Exit, Limits, ProcessId, StartError};
@@ -141,6 +142,62 @@ pub struct GuestStreams {
     pub stderr: Option<u32>,
     /// The terminal's other side, both ways.
     pub terminal: Option<u32>,
+}
+
+/// What the agent does with the workload's files, as its container has them, in a process of its own. That
+/// begins as any other, by [`ExecPlan::task`]; on its standard error it writes one [`FileAnswer`] as JSON, and
+/// nothing else. Paths are bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileTask {
+    /// What is at a path, to be copied from there.
+    Source { path: Vec<u8>, follow: bool },
+    /// What is at a path, if anything, to be copied there.
+    Target { path: Vec<u8> },
+    /// Writes a tar to standard output; `renamed` as gamut's `store::tar::copy` has it.
+    Pack {
+        path: Vec<u8>,
+        follow: bool,
+        renamed: Vec<u8>,
+    },
+    /// Extracts a tar from standard input.
+    Unpack {
+        path: Vec<u8>,
+        into: Into,
+        /// Whose the files are; `None`: as the archive says.
+        owner: Option<(u32, u32)>,
+    },
+}
+
+/// Where an archive is extracted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Into {
+    /// In the directory at the path.
+    It,
+    /// In the directory that the path is in.
+    ItsParent,
+}
+
+/// How a [`FileTask`] went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileAnswer {
+    Found {
+        is_there: bool,
+        is_directory: bool,
+        /// In its directory, links followed as asked.
+        name: Vec<u8>,
+        /// As it was written, before links.
+        called: Vec<u8>,
+    },
+    /// With what could not be kept: entries, and what of them.
+    Done { warnings: Vec<(String, String)> },
+    Failed {
+        kind: Kind,
+        message: String,
+        hint: Option<String>,
+    },
 }
 
 /// How a process ended.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Spec};
 use serde::{Deserialize, Serialize};
 
+use crate::guest::FileTask;
 use crate::level::Level;
 
 /// Everything that is needed to start one workload, decided once, carried out by whoever holds it:
@@ -312,6 +313,8 @@ pub struct ExecPlan {
     pub user: Option<String>,
     pub privileged: Privileged,
     pub terminal: Option<(u16, u16)>,
+    /// Instead of `args`: something that a machine's agent does itself.
+    pub task: Option<FileTask>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

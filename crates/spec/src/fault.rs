@@ -4,7 +4,7 @@
 //! hold the one table that turns a [`Kind`] into an exit code, an HTTP status or a gRPC code.
 
 /// What sort of failure this is, from the point of view of who asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// The request cannot be meant: a malformed reference, a negative limit.
     Invalid,

@@ -37,6 +37,7 @@ pub mod lazy;
 pub mod members;
 pub mod pack;
 mod pin;
+pub mod place;
 mod proof;
 pub mod repair;
 pub mod reproduce;

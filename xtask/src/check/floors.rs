@@ -35,7 +35,7 @@ const HOUSE: [Room; 19] = [
     room(
         "agent",
         3,
-        Rooms::Named(&["sys", "spec", "plan", "net", "container"]),
+        Rooms::Named(&["sys", "spec", "plan", "store", "net", "container"]),
     ),
     room("engine", 3, Rooms::Below),
     room("build", 3, Rooms::Below),

@@ -168,5 +168,6 @@ fn plan(request: &ExecRequest) -> ExecPlan {
             Privileged::No
         },
         terminal: request.tty.then_some(size),
+        task: None,
     }
 }

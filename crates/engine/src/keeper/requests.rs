@@ -160,7 +160,8 @@ impl Keeper {
                 },
             );
         };
-        if workload.status.phase == Phase::Paused {
+        // A machine's agent works on.
+        if workload.status.phase == Phase::Paused && plan.task.is_none() {
             return self.reply(
                 id,
                 &Reply::Refused {

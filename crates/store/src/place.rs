@@ -6,17 +6,57 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use gamut_spec::{Fault, Kind};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use crate::cp::{CopyError, Follow};
+/// Why a path leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    #[error("there is no `{0}`")]
+    NotFound(String),
+    #[error("`{0}` is no directory")]
+    NotDirectory(String),
+    #[error("the directory of `{0}` does not exist")]
+    NoParent(String),
+    #[error("cannot open `{path}`: {errno}")]
+    Open { path: String, errno: Errno },
+}
+
+impl Fault for PlaceError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) | Self::NoParent(_) => Kind::NotFound,
+            Self::NotDirectory(_) => Kind::Invalid,
+            Self::Open { errno, .. } => match *errno {
+                Errno::ACCESS | Errno::PERM | Errno::ROFS => Kind::Denied,
+                _ => Kind::Invalid,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoParent(_) => Some("make it first".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a link that is named as the source is copied, or what it leads to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Follow {
+    #[default]
+    No,
+    Yes,
+}
 
 /// Links in one path, as the kernel has it (path_resolution(7)).
 const LINKS_LIMIT: usize = 40;
 
 /// What the end of a path asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     Nothing,
     /// `dir/`: it must be a directory.
     Directory,
@@ -24,56 +64,71 @@ pub(crate) enum Ending {
     Content,
 }
 
+impl Ending {
+    /// That of a path.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        match path.as_os_str().as_bytes() {
+            text if text.ends_with(b"/.") || text == b"." => Self::Content,
+            text if text.ends_with(b"/") => Self::Directory,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 /// A path, resolved: a name in an open directory, which may have something of that name.
-pub(crate) struct Place {
-    pub(crate) parent: OwnedFd,
-    pub(crate) name: OsString,
-    pub(crate) found: Option<Stat>,
-    pub(crate) ending: Ending,
+#[derive(Debug)]
+pub struct Place {
+    pub parent: OwnedFd,
+    pub name: OsString,
+    pub found: Option<Stat>,
+    pub ending: Ending,
     /// The last component as it was written, before links.
-    pub(crate) called: OsString,
-    pub(crate) shown: String,
+    pub called: OsString,
+    pub shown: String,
 }
 
 impl Place {
     /// Something that must be there.
-    pub(crate) fn source(root: &OwnedFd, path: &Path, follow: Follow) -> Result<Self, CopyError> {
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub fn source(root: &OwnedFd, path: &Path, follow: Follow) -> Result<Self, PlaceError> {
         let place = Self::resolve(root.as_fd(), path, follow)?;
         if place.found.is_none() {
-            return Err(CopyError::NotFound(place.shown));
+            return Err(PlaceError::NotFound(place.shown));
         }
         if place.ending != Ending::Nothing && !place.is_directory() {
-            return Err(CopyError::NotDirectory(place.shown));
+            return Err(PlaceError::NotDirectory(place.shown));
         }
         Ok(place)
     }
 
     /// Something that may be there, links followed.
-    pub(crate) fn target(root: &OwnedFd, path: &Path) -> Result<Self, CopyError> {
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub fn target(root: &OwnedFd, path: &Path) -> Result<Self, PlaceError> {
         Self::resolve(root.as_fd(), path, Follow::Yes)
     }
 
-    fn resolve(root: BorrowedFd<'_>, path: &Path, follow: Follow) -> Result<Self, CopyError> {
+    fn resolve(root: BorrowedFd<'_>, path: &Path, follow: Follow) -> Result<Self, PlaceError> {
         let shown = path.display().to_string();
         let text = path.as_os_str().as_bytes();
-        let ending = match text {
-            _ if text.ends_with(b"/.") || text == b"." => Ending::Content,
-            _ if text.ends_with(b"/") => Ending::Directory,
-            _ => Ending::Nothing,
-        };
+        let ending = Ending::of(path);
         let mut at = text.to_vec();
         let called = last_component(&at);
         for _ in 0..LINKS_LIMIT {
             let (directory, name) = split(&at);
             let parent = match open_in(root, &directory) {
                 Ok(parent) => parent,
-                Err(Errno::NOENT | Errno::NOTDIR) => return Err(CopyError::NoParent(shown)),
-                Err(errno) => return Err(CopyError::Open { path: shown, errno }),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Err(PlaceError::NoParent(shown)),
+                Err(errno) => return Err(PlaceError::Open { path: shown, errno }),
             };
             let found = match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Some(stat),
                 Err(Errno::NOENT) => None,
-                Err(errno) => return Err(CopyError::Open { path: shown, errno }),
+                Err(errno) => return Err(PlaceError::Open { path: shown, errno }),
             };
             let is_link = found
                 .as_ref()
@@ -89,7 +144,7 @@ impl Place {
                 });
             }
             let link = rustix::fs::readlinkat(&parent, &name, Vec::new());
-            let link = link.map_err(|errno| CopyError::Open {
+            let link = link.map_err(|errno| PlaceError::Open {
                 path: shown.clone(),
                 errno,
             })?;
@@ -99,20 +154,24 @@ impl Place {
             };
         }
         let errno = Errno::LOOP;
-        Err(CopyError::Open { path: shown, errno })
+        Err(PlaceError::Open { path: shown, errno })
     }
 
-    pub(crate) fn is_directory(&self) -> bool {
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
         self.found
             .as_ref()
             .is_some_and(|stat| is(stat, FileType::Directory))
     }
 
     /// The directory of this name.
-    pub(crate) fn open(&self) -> Result<OwnedFd, CopyError> {
+    ///
+    /// # Errors
+    /// [`PlaceError::Open`].
+    pub fn open(&self) -> Result<OwnedFd, PlaceError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty()).map_err(|errno| {
-            CopyError::Open {
+            PlaceError::Open {
                 path: self.shown.clone(),
                 errno,
             }
