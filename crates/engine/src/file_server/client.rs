@@ -57,12 +57,12 @@ pub fn detached(path: &Path) -> Result<OwnedFd, Errno> {
 pub struct FileServer {
     process: Spawned,
     /// The server ends when this is closed.
-    _control: OwnedFd,
+    control: OwnedFd,
 }
 
 impl FileServer {
-    /// Starts a server and waits until it is jailed and serves `machine`, one end of a pair of Unix stream
-    /// sockets whose other end the machine's monitor gets.
+    /// Starts a server and tells it to serve `machine`, one end of a pair of Unix stream sockets whose other end
+    /// the machine's monitor gets. It gets ready by itself: [`Self::ready`].
     ///
     /// # Errors
     /// [`FileServerError`]; then there is no process left.
@@ -71,13 +71,17 @@ impl FileServer {
         let process = spawn::own_program(c"gamut-fs", theirs.as_fd(), None, Vec::new())
             .at("start a process")?;
         drop(theirs);
-        let server = Self {
-            process,
-            _control: rustix::io::fcntl_dupfd_cloexec(&control, 3).at("keep a socket")?,
-        };
-        tell(control.as_fd(), served, machine)?;
-        wait(control.as_fd())?;
+        let server = Self { process, control };
+        tell(server.control.as_fd(), served, machine)?;
         Ok(server)
+    }
+
+    /// Waits until it is jailed and serves.
+    ///
+    /// # Errors
+    /// [`FileServerError`].
+    pub fn ready(&self) -> Result<(), FileServerError> {
+        wait(self.control.as_fd())
     }
 
     /// Readable when the server has ended: then the machine's files are gone.

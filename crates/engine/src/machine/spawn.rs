@@ -29,6 +29,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 
 use super::monitor::{PROGRAM_WORD, QEMU_VARIABLE};
+use crate::file_server::FileServerError;
 use crate::file_server::client::{FileServer, Served, Shared, detached};
 
 /// What the guest's kernel is told. It goes down by the keyboard controller, the way that takes the fewest
@@ -153,6 +154,7 @@ impl Spawn for Processes {
                 "this machine is emulated, and slow: {reason}; `gamut doctor` says what would help"
             )
         });
+        let tap = connect.tap()?;
         let group = group(plan)?;
         let (server, files) = serve(guest, &group)?;
         let (ours, theirs) = socket::pair().map_err(call("make a socket pair"))?;
@@ -169,21 +171,21 @@ impl Spawn for Processes {
         let monitor = Remote::new(spawned.pid, spawned.pidfd, ours, Some(words));
         let mut processes = Self {
             monitor,
-            files: Some(server),
+            files: None,
             group: Some(group),
             warnings: warnings.into_iter().collect(),
         };
-        let begun = boot(
-            plan,
-            machine,
-            Given {
-                console,
-                control,
-                files,
-                tap: connect.tap()?,
-            },
-            &processes.monitor,
-        );
+        let given = Given {
+            console,
+            control,
+            files,
+            tap,
+        };
+        // Both get ready at the same time, and the server's reasons come before those of who waits for it.
+        let begun = boot(plan, machine, given, &processes.monitor)
+            .and_then(|()| server.ready().map_err(|error| serve_failed(&error)))
+            .and_then(|()| begins(&processes.monitor));
+        processes.files = Some(server);
         if let Err(error) = begun {
             let _ = processes.end();
             return Err(error);
@@ -292,12 +294,16 @@ fn serve(guest: &Guest, group: &Cgroup) -> Result<(FileServer, OwnedFd), StartEr
         None,
     )
     .map_err(call("make a socket pair"))?;
-    let server = FileServer::start(&served, theirs.as_fd()).map_err(|error| StartError::Step {
+    let server = FileServer::start(&served, theirs.as_fd());
+    Ok((server.map_err(|error| serve_failed(&error))?, ours))
+}
+
+fn serve_failed(error: &FileServerError) -> StartError {
+    StartError::Step {
         step: "serve files to the machine".into(),
         reason: error.to_string(),
         hint: error.hint(),
-    })?;
-    Ok((server, ours))
+    }
 }
 
 fn group_failed(error: &CgroupError) -> StartError {
@@ -317,7 +323,7 @@ fn open(path: &Path, what: &str) -> Result<OwnedFd, StartError> {
     })
 }
 
-/// Tells the monitor what to be, and waits until it is.
+/// Tells the monitor what to be.
 fn boot(
     plan: &LaunchPlan,
     machine: &MachinePlan,
@@ -373,8 +379,11 @@ fn boot(
     })?;
     let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
     socket::send(monitor.socket(), &[&packet], &borrowed).map_err(call("tell the monitor"))?;
-    drop(borrowed);
-    drop(descriptors);
+    Ok(())
+}
+
+/// Waits until the guest begins.
+fn begins(monitor: &Remote) -> Result<(), StartError> {
     match answer(monitor.socket())? {
         Answer::Refused { reason, hint } => Err(StartError::Step {
             step: "make the machine".into(),
