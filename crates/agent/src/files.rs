@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use gamut_plan::cell::{CellFds, Exit, StartError};
 use gamut_plan::guest::{FileAnswer, FileTask, Into};
 use gamut_spec::{Fault, Kind};
-use gamut_store::extract::{ExtractError, Owner, extract};
+use gamut_store::extract::{ExtractError, Owner, extract_tar};
 use gamut_store::place::{Follow, Place, PlaceError};
 use gamut_store::tar::{self, IdMap, TarError};
 use rustix::fs::{Mode, OFlags};
@@ -156,7 +156,7 @@ fn carry_out(task: &FileTask) -> Result<FileAnswer, TaskError> {
                 Into::ItsParent => target.parent,
             };
             let owner = owner.map_or(Owner::AsSaid, |(uid, gid)| Owner::Fixed(uid, gid));
-            let warnings = extract(std::io::stdin(), into.as_fd(), owner, &IdMap::default())?;
+            let warnings = extract_tar(std::io::stdin(), into.as_fd(), owner, &IdMap::default())?;
             let warnings = warnings.kept.into_iter();
             done(warnings.map(|kept| (kept.entry, kept.what)).collect())
         }

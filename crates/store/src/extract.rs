@@ -93,16 +93,41 @@ pub fn extract(
     owner: Owner,
     ids: &IdMap,
 ) -> Result<Warnings, ExtractError> {
-    let limits = Limits::default();
-    let unnamed = |problem| ExtractError::Entry {
+    extract_tar(uncompressed(archive)?, into, owner, ids)
+}
+
+/// What an archive is that may be compressed.
+///
+/// # Errors
+/// [`ExtractError::Entry`]: it cannot be read.
+pub fn uncompressed<'a>(
+    archive: impl Read + Send + 'a,
+) -> Result<Box<dyn Read + Send + 'a>, ExtractError> {
+    let stream = peek(archive).and_then(|(format, stream)| decompressed(format, stream));
+    stream.map_err(|error| unnamed(UnpackProblem::Stream(error.to_string())))
+}
+
+fn unnamed(problem: UnpackProblem) -> ExtractError {
+    ExtractError::Entry {
         entry: None,
         problem,
-    };
-    let stream = peek(archive)
-        .and_then(|(format, stream)| decompressed(format, stream))
-        .map_err(|error| unnamed(UnpackProblem::Stream(error.to_string())))?;
+    }
+}
+
+/// As [`extract`], of a tar that is not compressed: without the code of decompressors, which a machine's agent does
+/// not have.
+///
+/// # Errors
+/// [`ExtractError`].
+pub fn extract_tar(
+    archive: impl Read,
+    into: BorrowedFd<'_>,
+    owner: Owner,
+    ids: &IdMap,
+) -> Result<Warnings, ExtractError> {
+    let limits = Limits::default();
     let mut archive = Archive::new(
-        BufReader::with_capacity(INPUT_BYTES, stream),
+        BufReader::with_capacity(INPUT_BYTES, archive),
         &limits,
         Tape::off(),
     );

@@ -18,7 +18,7 @@ use gamut_plan::Phase;
 use gamut_plan::guest::Into;
 use gamut_plan::launch::LaunchPlan;
 use gamut_spec::{Fault, Kind};
-use gamut_store::extract::{ExtractError, Owner, extract};
+use gamut_store::extract::{ExtractError, Owner, extract, uncompressed};
 use gamut_store::place::{Ending, Place, PlaceError};
 use gamut_store::tar::{self, IdMap, Produced, TarError};
 use gamut_store::unpack::Warning;
@@ -208,7 +208,7 @@ impl Engine {
     /// [`CopyError`]. What has been extracted before stays.
     pub fn copy_in_archive(
         &mut self,
-        mut archive: impl Read + Send,
+        archive: impl Read + Send,
         named: &str,
         path: &Path,
         owner: CopyOwner,
@@ -222,6 +222,7 @@ impl Engine {
                 return Err(not_directory(target.shown).into());
             }
             let (mut stream, doing) = machine.unpack(path, Into::It, owner)?;
+            let mut archive = uncompressed(archive).map_err(CopyError::from)?;
             let sent = io::copy(&mut archive, &mut stream);
             drop(stream);
             return arrived(sent, None, doing);
