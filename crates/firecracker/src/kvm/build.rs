@@ -178,6 +178,7 @@ fn network(part: NetworkPart) -> Result<Net, Errno> {
         mtu: part.mtu,
         receive_limiter: limiter(part.receive_limits)?,
         transmit_limiter: limiter(part.transmit_limits)?,
+        detour: None,
     }))
 }
 

@@ -345,6 +345,7 @@ pub(in super::super) fn net(bytes: &[u8]) {
         mtu: Some(1400),
         receive_limiter: unlimited(),
         transmit_limiter: unlimited(),
+        detour: None,
     });
     play(net, bytes, &mut |mmio, number, bytes| match number % 4 {
         0 => drop(far.as_ref().map(|far| rustix::io::write(far, bytes))),
