@@ -1,5 +1,7 @@
 //! The same API in front of a real machine, with a kernel of some bytes.
 
+mod metadata;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 

@@ -23,6 +23,7 @@ pub mod net;
 pub mod pmem;
 mod queue;
 pub mod rate;
+mod timer;
 pub mod vhost_user;
 pub mod vsock;
 

@@ -4,14 +4,12 @@
 //! becomes a debt that refills first. So a request that is larger than a bucket is slow, not impossible.
 //! When a bucket is empty a timer is set, one of the device's sources.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
+
+use crate::timer::Timer;
 
 /// The shortest time that a limiter waits, so that a device does not wake for single tokens.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -91,7 +89,7 @@ fn micro(tokens: u64) -> i128 {
 pub struct Limiter {
     bytes: Option<Bucket>,
     operations: Option<Bucket>,
-    timer: OwnedFd,
+    timer: Timer,
     throttled: u64,
 }
 
@@ -99,11 +97,10 @@ impl Limiter {
     /// # Errors
     /// `EMFILE`, `ENOMEM`: its timer.
     pub fn new(bandwidth: Limit, operations: Limit) -> Result<Self, Errno> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let mut limiter = Self {
             bytes: None,
             operations: None,
-            timer: timerfd_create(TimerfdClockId::Monotonic, flags)?,
+            timer: Timer::new()?,
             throttled: 0,
         };
         limiter.update(bandwidth, operations);
@@ -132,7 +129,7 @@ impl Limiter {
 
     /// Readable when it is time to go on.
     pub(crate) fn timer(&self) -> BorrowedFd<'_> {
-        self.timer.as_fd()
+        self.timer.fd()
     }
 
     /// Whether a request may begin now; if not, the timer is set.
@@ -153,7 +150,7 @@ impl Limiter {
         }
         let Some(pause) = pause else { return true };
         self.throttled += 1;
-        self.set_timer(pause);
+        self.timer.set(Some(pause));
         false
     }
 
@@ -165,24 +162,6 @@ impl Limiter {
         if let Some(bucket) = &mut self.operations {
             bucket.take(1);
         }
-    }
-
-    fn set_timer(&self, pause: Duration) {
-        let it_value = Timespec {
-            // At most PAUSE_MAX.
-            tv_sec: pause.as_secs() as i64,
-            tv_nsec: pause.subsec_nanos().into(),
-        };
-        let it_interval = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let when = Itimerspec {
-            it_interval,
-            it_value,
-        };
-        // It can fail for a bad time or a bad descriptor only (timerfd_create(2)); neither is there.
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &when);
     }
 }
 
@@ -249,8 +228,8 @@ mod tests {
         limiter.charge(1);
         assert!(!limiter.admits_at(now));
         assert_eq!(limiter.throttled(), 1);
-        let mut fds = [rustix::event::PollFd::new(
-            &limiter.timer,
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(
+            limiter.timer(),
             rustix::event::PollFlags::IN,
         )];
         rustix::event::poll(&mut fds, None).expect("the timer rings");

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -17,6 +17,7 @@ const HOST: u32 = 2;
 const CONTROL: u32 = 1;
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const PORT: u16 = 7777;
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 type Answer = Result<String, Box<dyn std::error::Error>>;
 
@@ -77,6 +78,8 @@ fn obey(words: &[&str]) -> Answer {
         ["hear", port] => hear(port.parse()?),
         ["say", port, bytes] => say(port.parse()?, bytes.parse()?),
         ["network"] => network(),
+        ["link-local"] => link_local(),
+        ["http", method, path, ref fields @ ..] => http(method, path, fields),
         ["share", tag] => share(tag),
         ["use", mib] => use_memory(mib.parse()?),
         ["file", path] => Ok(fs::read_to_string(path)?.trim_end().replace('\n', " ")),
@@ -116,6 +119,30 @@ fn hear(port: u32) -> Answer {
 fn say(port: u32, bytes: usize) -> Answer {
     connect(port)?.write_all(&vec![b'x'; bytes])?;
     Ok("said".to_owned())
+}
+
+/// An address beside the metadata service's.
+fn link_local() -> Answer {
+    let namespace = OwnedFd::from(fs::File::open("/proc/self/ns/net")?);
+    let interior = Interior {
+        ipv4: Ipv4Addr::new(169, 254, 1, 2),
+        subnet4: Subnet4::new(Ipv4Addr::new(169, 254, 0, 0), 16)?,
+        ipv6: None,
+    };
+    Inside::open(namespace.as_fd())?.configure(namespace.as_fd(), &interior)?;
+    Ok("configured".to_owned())
+}
+
+/// What the metadata service answers: its number, and its text.
+fn http(method: &str, path: &str, fields: &[&str]) -> Answer {
+    let mut stream = TcpStream::connect((METADATA, 80))?;
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    write!(stream, "{method} {path} HTTP/1.1\r\n{fields}\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    let status = head.split(' ').nth(1).ok_or("no status")?;
+    Ok(format!("{status} {body}"))
 }
 
 /// There and back: a datagram, and what the host makes of it.

@@ -8,6 +8,7 @@ use gamut_virtio::block::{self, Block};
 use gamut_virtio::entropy::Entropy;
 use gamut_virtio::memory;
 use gamut_virtio::mmio::Mmio;
+use gamut_virtio::net::detour::{Detour, Neighbour};
 use gamut_virtio::net::{Card, Link, Net};
 use gamut_virtio::pmem::Stores;
 use gamut_virtio::rate::{Limit, Limiter};
@@ -17,11 +18,13 @@ use gamut_vmm::machine::{Machine, Size};
 use gamut_vmm::seccomp::Filter;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{Confinement, PAGES_PER_MIB, of_fault};
 use crate::machine::{
     Access, BalloonPart, Blueprint, Cache, DrivePart, MachineError, NetworkPart, Pages, VsockPart,
 };
+use crate::mmds::guest;
 
 /// The devices that can be told something later, by their names.
 #[derive(Debug)]
@@ -55,7 +58,6 @@ impl Filters {
 
 /// The machine, with its kernel in place. Devices are in Firecracker's order.
 pub(super) fn build(blueprint: Blueprint) -> Result<(Machine, Devices), MachineError> {
-    refuse(&blueprint)?;
     let size = Size {
         vcpus: blueprint.vcpus,
         memory_mib: blueprint.memory_mib,
@@ -135,20 +137,6 @@ fn standard_output() -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(output, 3)
 }
 
-/// What this machine cannot be.
-fn refuse(blueprint: &Blueprint) -> Result<(), MachineError> {
-    if blueprint
-        .networks
-        .iter()
-        .any(|part| part.metadata.is_some())
-    {
-        return Err(MachineError::new(
-            "guests do not reach the metadata service (MMDS) yet; leave out its configuration",
-        ));
-    }
-    Ok(())
-}
-
 fn limiter(limits: [Limit; 2]) -> Result<Limiter, Errno> {
     let [bytes, operations] = limits;
     Limiter::new(bytes, operations)
@@ -172,12 +160,26 @@ fn drive(part: DrivePart) -> Result<Block, Errno> {
 }
 
 fn network(part: NetworkPart) -> Result<Net, Errno> {
+    let metadata = part.metadata.map(|(address, mmds)| {
+        let mut seed = [0; 8];
+        // Up to 256 bytes come at once; getrandom(2).
+        getrandom(&mut seed[..], GetRandomFlags::empty())?;
+        Detour::new(Neighbour {
+            mac: guest::MAC,
+            address,
+            port: guest::PORT,
+            mtu: part.mtu,
+            seed: u64::from_ne_bytes(seed),
+            service: Box::new(guest::Guest(mmds)),
+        })
+    });
     Ok(Net::new(Card {
         link: Link::Tap(part.tap),
         mac: part.mac,
         mtu: part.mtu,
         receive_limiter: limiter(part.receive_limits)?,
         transmit_limiter: limiter(part.transmit_limits)?,
+        detour: metadata.transpose()?,
     }))
 }
 

@@ -25,12 +25,26 @@ const NAMES: [(&str, &str, &str); 19] = [
     ("entropy", "bytes", "entropy_bytes"),
 ];
 
+/// What network cards count of the metadata service, which has a section of its own.
+const METADATA: [(&str, &str); 6] = [
+    ("detour_taken", "rx_accepted"),
+    ("detour_dropped", "rx_accepted_unusual"),
+    ("detour_sent_packets", "tx_frames"),
+    ("detour_sent_bytes", "tx_bytes"),
+    ("detour_opened", "connections_created"),
+    ("detour_closed", "connections_destroyed"),
+];
+
 /// Each device's counters, and for each kind with several devices their sum.
 pub(super) fn named(devices: Vec<(String, Vec<Counter>)>) -> Vec<(String, Vec<(String, u64)>)> {
     let mut all = Vec::with_capacity(devices.len() + 2);
     let mut sums: Vec<(String, Vec<(String, u64)>)> = Vec::new();
     for (device, counters) in devices {
         let kind = device.split('_').next().unwrap_or_default().to_owned();
+        let (metadata, counters) = apart(counters);
+        if !metadata.is_empty() {
+            add(&mut sums, "mmds", &metadata);
+        }
         let counters: Vec<_> = counters
             .into_iter()
             .map(|(name, number)| (theirs(&kind, name).to_owned(), number))
@@ -48,6 +62,18 @@ pub(super) fn named(devices: Vec<(String, Vec<Counter>)>) -> Vec<(String, Vec<(S
     }
     all.extend(sums);
     all
+}
+
+fn apart(counters: Vec<Counter>) -> (Vec<(String, u64)>, Vec<Counter>) {
+    let mut metadata = Vec::new();
+    let mut rest = Vec::with_capacity(counters.len());
+    for (name, number) in counters {
+        match METADATA.iter().find(|(ours, _)| *ours == name) {
+            Some((_, theirs)) => metadata.push(((*theirs).to_owned(), number)),
+            None => rest.push((name, number)),
+        }
+    }
+    (metadata, rest)
 }
 
 fn theirs<'a>(kind: &str, name: &'a str) -> &'a str {
@@ -78,6 +104,14 @@ mod tests {
             ("balloon".to_owned(), vec![("refused", 1)]),
             ("block_a".to_owned(), vec![("reads", 1), ("read_bytes", 10)]),
             ("block_b".to_owned(), vec![("reads", 2), ("read_bytes", 20)]),
+            (
+                "net_a".to_owned(),
+                vec![("sent_packets", 1), ("detour_taken", 4)],
+            ),
+            (
+                "net_b".to_owned(),
+                vec![("sent_packets", 2), ("detour_taken", 5)],
+            ),
             ("vcpus".to_owned(), vec![("port_exits", 3)]),
         ];
         let named = named(devices);
@@ -99,6 +133,8 @@ mod tests {
         );
         assert_eq!(of("balloon"), Some(vec![("refused".to_owned(), 1)]));
         assert_eq!(of("vcpu"), Some(vec![("port_exits".to_owned(), 3)]));
-        assert_eq!(named.len(), 5);
+        assert_eq!(of("net"), Some(vec![("tx_packets_count".to_owned(), 3)]));
+        assert_eq!(of("mmds"), Some(vec![("rx_accepted".to_owned(), 9)]));
+        assert_eq!(named.len(), 9);
     }
 }

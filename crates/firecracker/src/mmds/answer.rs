@@ -1,7 +1,7 @@
 //! What the guest gets from the metadata service: an HTTP answer to its bytes.
 
 use super::{Accept, Mmds, MmdsError};
-use crate::http::{Method, Request};
+use crate::http::{HttpError, Method, Request};
 use crate::model::MmdsVersion;
 
 const TOKEN_PATH: &str = "/latest/api/token";
@@ -32,6 +32,12 @@ impl Answer {
             body: body.into(),
             field: None,
         }
+    }
+
+    /// To what is no request of ours.
+    #[must_use]
+    pub fn bad_request(error: HttpError) -> Self {
+        Self::text("400 Bad Request", error.to_string())
     }
 
     /// Its bytes.

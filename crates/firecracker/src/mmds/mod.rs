@@ -1,7 +1,8 @@
 //! The metadata service: a JSON document that the host fills and the guest reads. Here is the document,
-//! [`answer`] is what the guest gets, [`token`] lets it.
+//! [`answer`] is what the guest gets, [`token`] lets it, and [`guest`] is where it asks.
 
 pub mod answer;
+pub mod guest;
 pub mod token;
 
 use serde_json::{Map, Value};

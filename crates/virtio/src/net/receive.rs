@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use super::detour::Detour;
 use super::{HEADER_BYTES, Traffic};
 use crate::chain::Buffers;
 use crate::memory::TransferError;
@@ -24,6 +25,13 @@ const PACKETS_MAX: u16 = 256;
 pub(super) enum Merge {
     Chains,
     Never,
+}
+
+/// Where packets come from; the first one is asked first.
+#[derive(Debug)]
+pub(super) struct From<'a> {
+    pub(super) detour: Option<&'a mut Detour>,
+    pub(super) link: BorrowedFd<'a>,
 }
 
 #[derive(Debug)]
@@ -58,7 +66,7 @@ impl Receiver {
 
     pub(super) fn receive(
         &mut self,
-        link: BorrowedFd<'_>,
+        mut from: From<'_>,
         limiter: &mut Limiter,
         traffic: &mut Traffic,
     ) {
@@ -69,7 +77,12 @@ impl Receiver {
                 break;
             }
             left -= 1;
-            match self.queue.memory().receive_packet(link, &self.room) {
+            let detour = from.detour.as_deref_mut();
+            let received = match detour.and_then(Detour::next_frame) {
+                Some(frame) => self.put(&frame),
+                None => self.queue.memory().receive_packet(from.link, &self.room),
+            };
+            match received {
                 Ok(bytes) if bytes as u64 >= HEADER_BYTES => {
                     let bytes = bytes as u64;
                     limiter.charge(bytes);
@@ -85,6 +98,14 @@ impl Receiver {
             }
         }
         self.queue.signal();
+    }
+
+    /// Puts a frame of our own where the link's would be read to: checksums are right, and it is whole. One
+    /// byte is the answer if it does not fit, as of a packet that is none.
+    fn put(&self, frame: &[u8]) -> Result<usize, TransferError> {
+        let packet = [&[0; HEADER_BYTES as usize][..], frame].concat();
+        let written = self.room.clone().write(self.queue.memory(), &packet);
+        Ok(written.map_or(1, |()| packet.len()))
     }
 
     /// Whether there is room for a packet of any size.

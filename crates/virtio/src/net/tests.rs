@@ -1,5 +1,6 @@
 //! Packets both ways, over a socket pair in place of a cable, and a real TAP device.
 
+mod detour;
 mod wire;
 
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ fn card(link: Link) -> Card {
         mtu: None,
         receive_limiter: Limiter::unlimited().expect("a timer"),
         transmit_limiter: Limiter::unlimited().expect("a timer"),
+        detour: None,
     }
 }
 

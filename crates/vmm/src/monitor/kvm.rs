@@ -118,6 +118,7 @@ fn net(network: Network, link: Link) -> Result<Net, Errno> {
         mtu: Some(network.mtu),
         receive_limiter: Limiter::unlimited()?,
         transmit_limiter: Limiter::unlimited()?,
+        detour: None,
     }))
 }
 

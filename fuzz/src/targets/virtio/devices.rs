@@ -11,7 +11,6 @@ use gamut_virtio::block::{Access, Block, Cache, Disk};
 use gamut_virtio::console::{Console, Size, Streams};
 use gamut_virtio::entropy::Entropy;
 use gamut_virtio::fs::{Export, Fs};
-use gamut_virtio::net::{Card, Link, Net};
 use gamut_virtio::pmem::{Pmem, Stores};
 use gamut_virtio::rate::{Limit, Limiter};
 use gamut_virtio::vsock::{HOST_CID, UnixSockets, Vsock};
@@ -22,12 +21,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::script::{Script, WRITE};
 use super::{HIGH, LOW, play};
 
-const ALL: u64 = u64::MAX;
-const NONE: u64 = 0;
+pub(super) const ALL: u64 = u64::MAX;
+pub(super) const NONE: u64 = 0;
 const DISK_BYTES: u64 = 64 << 10;
 const GUEST_CID: u64 = 3;
 
-fn unlimited() -> Limiter {
+pub(super) fn unlimited() -> Limiter {
     Limiter::unlimited().expect("a timer")
 }
 
@@ -40,7 +39,7 @@ fn file(byte: u8) -> File {
 }
 
 /// Two numbers of a limit's.
-fn limit(bytes: &[u8]) -> Limit {
+pub(super) fn limit(bytes: &[u8]) -> Limit {
     let number = |at: usize| u64::from(bytes.get(at).copied().unwrap_or_default());
     Limit {
         size: number(0) << (number(1) % 64),
@@ -329,56 +328,6 @@ pub(in super::super) fn console_seeds() -> Vec<Vec<u8>> {
             .request(0, &[], &[64])
             .act(4, &[])
             .request(1, &[b"nobody"], &[])
-            .seed()
-    };
-    vec![script(ALL), script(NONE)]
-}
-
-pub(in super::super) fn net(bytes: &[u8]) {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
-    let (near, far) = pair.expect("a pair");
-    let mut far: Option<OwnedFd> = Some(far);
-    let net = Net::new(Card {
-        link: Link::Packets(near),
-        mac: Some([2, 0, 0, 0, 0, 1]),
-        mtu: Some(1400),
-        receive_limiter: unlimited(),
-        transmit_limiter: unlimited(),
-    });
-    play(net, bytes, &mut |mmio, number, bytes| match number % 4 {
-        0 => drop(far.as_ref().map(|far| rustix::io::write(far, bytes))),
-        1 => drop(
-            far.as_ref()
-                .map(|far| rustix::io::read(far, &mut [0; 4096])),
-        ),
-        2 => {
-            let operations = limit(bytes.get(4..).unwrap_or_default());
-            for limiter in mmio.device_mut().limiters_mut() {
-                limiter.update(limit(bytes), operations);
-            }
-        }
-        _ => far = None,
-    });
-}
-
-pub(in super::super) fn net_seeds() -> Vec<Vec<u8>> {
-    let script = |features| {
-        Script::default()
-            .start(features)
-            .request(0, &[], &[12, 1500])
-            .act(0, &[0; 100])
-            .request(0, &[], &[700])
-            .request(0, &[], &[700])
-            .request(0, &[], &[700])
-            .act(0, &[1; 1200])
-            .act(0, &[1; 5])
-            .request(1, &[&[0; 12], &[2; 60]], &[])
-            .act(1, &[])
-            .act(2, &[1, 0, 0, 1, 1, 0, 0, 1])
-            .request(1, &[&[0; 72]], &[])
-            .act(3, &[])
-            .request(0, &[], &[2000])
             .seed()
     };
     vec![script(ALL), script(NONE)]

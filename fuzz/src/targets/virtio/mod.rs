@@ -5,6 +5,7 @@
 //! Nothing may panic, and nothing may keep the event loop busy for ever.
 
 mod devices;
+mod net;
 mod script;
 
 use std::os::fd::OwnedFd;
@@ -14,11 +15,11 @@ use gamut_virtio::memory::{Memory, Pages, Region};
 use gamut_virtio::mmio::{F_VERSION_1, Mmio};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-pub(super) use devices::{balloon, block, console, entropy, fs, net, pmem, vsock};
+pub(super) use devices::{balloon, block, console, entropy, fs, pmem, vsock};
 pub(super) use devices::{
-    balloon_seeds, block_seeds, console_seeds, entropy_seeds, fs_seeds, net_seeds, pmem_seeds,
-    vsock_seeds,
+    balloon_seeds, block_seeds, console_seeds, entropy_seeds, fs_seeds, pmem_seeds, vsock_seeds,
 };
+pub(super) use net::{net, net_seeds};
 use script::{Reader, Step};
 
 /// Guest memory: two pieces, with a hole between them.
