@@ -224,8 +224,12 @@ fn real_kernel(folder: &Path) -> bool {
     true
 }
 
-#[test]
-fn linux_boots_is_asked_over_vsock_paused_and_goes_down() {
+/// If there is a real kernel, it is started with these requests besides, and talked to.
+fn with_linux(
+    requests: &[(&str, &str)],
+    prepare: impl Fn(&Path),
+    talk: impl Fn(&Client, &Path, &mut Guest),
+) {
     let files = tempfile::tempdir().expect("a folder");
     if !real_kernel(files.path()) {
         return;
@@ -235,23 +239,16 @@ fn linux_boots_is_asked_over_vsock_paused_and_goes_down() {
         for name in ["vmlinux", "initrd"] {
             std::fs::rename(files.path().join(name), folder.join(name)).expect("moved");
         }
-        std::fs::write(folder.join("other"), [b'b'; 8192]).expect("a file");
+        prepare(folder);
         client
             .put("/machine-config", "{'vcpu_count': 2, 'mem_size_mib': 256}")
             .is_done();
         let boot = "{'kernel_image_path': 'DIR/vmlinux', 'initrd_path': 'DIR/initrd', \
                     'boot_args': 'console=ttyS0 reboot=t panic=-1'}";
         client.put("/boot-source", boot).is_done();
-        std::fs::write(folder.join("kept"), vec![b'k'; 3 << 20]).expect("a file");
-        client
-            .put("/pmem/kept", "{'id': 'kept', 'path_on_host': 'DIR/kept'}")
-            .is_done();
-        client
-            .put(
-                "/pmem/same",
-                "{'id': 'same', 'path_on_host': 'DIR/other', 'read_only': true}",
-            )
-            .is_done();
+        for (path, body) in requests {
+            client.put(path, body).is_done();
+        }
         // What the guest reaches as port 1 of the host.
         let ear = std::os::unix::net::UnixListener::bind(folder.join("v.sock_1")).expect("bound");
         client
@@ -261,14 +258,49 @@ fn linux_boots_is_asked_over_vsock_paused_and_goes_down() {
         guest
             .set_read_timeout(Some(std::time::Duration::from_secs(60)))
             .expect("set");
-        let mut guest = BufReader::new(guest);
-        let mut ask = |question: &str| {
-            writeln!(guest.get_mut(), "{question}").expect("asked");
-            let mut line = String::new();
-            guest.read_line(&mut line).expect("an answer");
-            line.trim_end().to_owned()
-        };
-        assert_eq!(ask("processors"), "2");
+        talk(client, folder, &mut Guest(BufReader::new(guest)));
+        let serial = std::fs::read_to_string(folder.join("serial")).expect("a file");
+        assert!(serial.contains("Linux version"), "{serial}");
+        // It hears no more, and goes down.
+    });
+}
+
+/// The first process in the machine, by vsock.
+struct Guest(BufReader<std::os::unix::net::UnixStream>);
+
+impl Guest {
+    fn ask(&mut self, question: &str) -> String {
+        writeln!(self.0.get_mut(), "{question}").expect("asked");
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("an answer");
+        line.trim_end().to_owned()
+    }
+}
+
+/// What the instance says of itself when it is asked now, since the last time.
+fn metrics(client: &Client, folder: &Path) -> Value {
+    client
+        .put("/actions", "{'action_type': 'FlushMetrics'}")
+        .is_done();
+    let metrics = std::fs::read_to_string(folder.join("metrics")).expect("a file");
+    serde_json::from_str(metrics.lines().last().expect("a line")).expect("JSON")
+}
+
+#[test]
+fn linux_boots_is_asked_over_vsock_paused_and_goes_down() {
+    let pmem = [
+        ("/pmem/kept", "{'id': 'kept', 'path_on_host': 'DIR/kept'}"),
+        (
+            "/pmem/same",
+            "{'id': 'same', 'path_on_host': 'DIR/other', 'read_only': true}",
+        ),
+    ];
+    let prepare = |folder: &Path| {
+        std::fs::write(folder.join("other"), [b'b'; 8192]).expect("a file");
+        std::fs::write(folder.join("kept"), vec![b'k'; 3 << 20]).expect("a file");
+    };
+    with_linux(&pmem, prepare, |client, folder, guest| {
+        assert_eq!(guest.ask("processors"), "2");
         client.patch("/vm", "{'state': 'Paused'}").is_done();
         client.patch("/vm", "{'state': 'Resumed'}").is_done();
         client
@@ -277,17 +309,8 @@ fn linux_boots_is_asked_over_vsock_paused_and_goes_down() {
                 "{'drive_id': 'root', 'path_on_host': 'DIR/other'}",
             )
             .is_done();
-        assert_eq!(ask("read /dev/vda 5"), "bbbbb");
-        let pmem = ask("read /dev/pmem0 3");
-        if pmem.contains("No such file") {
-            eprintln!("skipped: the guest's kernel has no driver for pmem");
-        } else {
-            assert_eq!(pmem, "kkk");
-            assert_eq!(ask("write /dev/pmem0 hello"), "hello");
-            let kept = std::fs::read(folder.join("kept")).expect("a file");
-            assert_eq!(kept[..7], *b"hellokk");
-            assert_eq!(ask("read /dev/pmem1 5"), "bbbbb");
-        }
+        assert_eq!(guest.ask("read /dev/vda 5"), "bbbbb");
+        files_are_memory(client, folder, guest);
         client.patch("/balloon", "{'amount_mib': 8}").is_done();
         let began = std::time::Instant::now();
         while client.get("/balloon/statistics").document()["actual_mib"] != 8 {
@@ -299,11 +322,63 @@ fn linux_boots_is_asked_over_vsock_paused_and_goes_down() {
             statistics["total_memory"].as_u64() > Some(64 << 20),
             "{statistics}"
         );
-        client
-            .put("/actions", "{'action_type': 'FlushMetrics'}")
-            .is_done();
-        let serial = std::fs::read_to_string(folder.join("serial")).expect("a file");
-        assert!(serial.contains("Linux version"), "{serial}");
-        // It hears no more, and goes down.
+    });
+}
+
+/// One that may be written, and one that may not: Linux is not told so, but its flush fails.
+fn files_are_memory(client: &Client, folder: &Path, guest: &mut Guest) {
+    // Of 3 MiB, with zeroes to the next 2.
+    assert_eq!(guest.ask("file /sys/block/pmem0/size"), "8192");
+    assert_eq!(guest.ask("read /dev/pmem0 5"), "kkkkk");
+    assert_eq!(guest.ask("write /dev/pmem0 hello"), "hello");
+    let kept = std::fs::read(folder.join("kept")).expect("a file");
+    assert_eq!(kept.len(), 3 << 20);
+    assert_eq!(kept[..7], *b"hellokk");
+    assert_eq!(guest.ask("read /dev/pmem1 5"), "bbbbb");
+    let refused = guest.ask("write /dev/pmem1 hello");
+    assert!(refused.ends_with("(os error 5)"), "{refused}");
+    let other = std::fs::read(folder.join("other")).expect("a file");
+    assert_eq!(other, [b'b'; 8192]);
+    let metrics = metrics(client, folder);
+    assert_eq!(metrics["pmem_kept"]["errors"], 0, "{metrics}");
+    assert!(
+        metrics["pmem_kept"]["flushes"].as_u64() > Some(0),
+        "{metrics}"
+    );
+    assert!(
+        metrics["pmem_same"]["errors"].as_u64() > Some(0),
+        "{metrics}"
+    );
+}
+
+/// An ext4 file system with a file `word` in it. DAX wants blocks as large as pages.
+fn ext4(folder: &Path) {
+    let tree = folder.join("tree");
+    std::fs::create_dir(&tree).expect("made");
+    std::fs::write(tree.join("word"), "of the host").expect("a file");
+    let made = std::process::Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-b", "4096", "-d"])
+        .args([&tree, &folder.join("files")])
+        .arg("8M")
+        .status();
+    assert!(made.expect("mke2fs").success());
+}
+
+#[test]
+fn linux_has_a_file_systems_files_without_a_copy() {
+    let pmem = [(
+        "/pmem/files",
+        "{'id': 'files', 'path_on_host': 'DIR/files'}",
+    )];
+    with_linux(&pmem, ext4, |_, folder, guest| {
+        // As /proc/mounts has it, and as statx(2) has the file.
+        let mounted = guest.ask("dax ext4 /dev/pmem0");
+        assert!(mounted.contains(",dax=always"), "{mounted}");
+        assert!(mounted.ends_with("; word: DAX"), "{mounted}");
+        assert_eq!(guest.ask("read /dax/word 11"), "of the host");
+        assert_eq!(guest.ask("write /dax/word by-a-guest"), "by-a-guest");
+        let files = std::fs::read(folder.join("files")).expect("a file");
+        let mut blocks = files.chunks(4096);
+        assert!(blocks.any(|block| block.starts_with(b"by-a-guest")));
     });
 }

@@ -26,6 +26,7 @@ pub mod db;
 mod decompress;
 pub mod erofs;
 pub mod extract;
+mod extract_error;
 mod file_error;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -17,7 +17,8 @@ const FLUSH: u32 = 0;
 pub enum Stores {
     /// They do, and a flush is fdatasync(2).
     Kept,
-    /// The file is mapped read-only or privately, so there is nothing to flush.
+    /// The file is mapped read-only. The device has no word for that, so a guest that has written nevertheless
+    /// hears of it by a flush that fails.
     NotKept,
 }
 
@@ -63,7 +64,8 @@ impl Pmem {
     fn serve(&mut self, memory: &Memory, mut chain: Chain) -> u32 {
         let kind = chain.readable.read_array(memory).map(u32::from_le_bytes);
         let is_done = kind.is_ok_and(|kind| kind == FLUSH)
-            && (self.stores == Stores::NotKept || self.file.sync_data().is_ok());
+            && self.stores == Stores::Kept
+            && self.file.sync_data().is_ok();
         if is_done {
             self.flushes += 1;
         } else {
@@ -148,5 +150,15 @@ mod tests {
         assert_eq!(driver.request(0, &[Part::Out(&[0; 4]), Part::In(3)]).0, 0);
         assert_eq!(driver.counter("flushes"), 2);
         assert_eq!(driver.counter("errors"), 2);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_said_to_be() {
+        let file = tempfile::tempfile().expect("a file");
+        let pmem = Pmem::new(file, Stores::NotKept, 1 << 40, 2 << 20);
+        let mut driver = Driver::started(pmem, u64::MAX);
+        let flush = driver.request(0, &[Part::Out(&[0; 4]), Part::In(4)]);
+        assert_eq!(flush, (4, vec![1, 0, 0, 0]));
+        assert_eq!(driver.counter("flushes"), 0);
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 
 use gamut_net::link::{Inside, Interior};
 use gamut_net::subnet::Subnet4;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::RebootCommand;
 
@@ -75,6 +76,7 @@ fn obey(words: &[&str]) -> Answer {
         ["read", device, bytes] => read(device, bytes.parse()?),
         ["sum", device] => sum(device),
         ["write", device, text] => write(device, text),
+        ["dax", kind, device] => dax(kind, device),
         ["hear", port] => hear(port.parse()?),
         ["say", port, bytes] => say(port.parse()?, bytes.parse()?),
         ["network"] => network(),
@@ -107,6 +109,18 @@ fn write(device: &str, text: &str) -> Answer {
     file.sync_all()?;
     file.rewind()?;
     read(device, text.len())
+}
+
+/// Mounts a file system so that its files are used where they are; how it was, and what its file `word` says.
+fn dax(kind: &str, device: &str) -> Answer {
+    fs::create_dir("/dax")?;
+    mount(device, "/dax", kind, MountFlags::empty(), c"dax=always")?;
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    let mounted = mounts.lines().find(|line| line.starts_with(device));
+    let file = statx(CWD, "/dax/word", AtFlags::empty(), StatxFlags::empty())?;
+    let is_dax = file.stx_attributes.contains(StatxAttributes::DAX);
+    let word = if is_dax { "DAX" } else { "cached" };
+    Ok(format!("{}; word: {word}", mounted.unwrap_or_default()))
 }
 
 fn hear(port: u32) -> Answer {
