@@ -1,5 +1,6 @@
 //! Storage drivers: whichever keeps the images, a container sees the same.
 
+use gamut_tests::patience::until;
 use gamut_tests::{Gamut, ImageBuilder, Layer};
 
 const DRIVERS: [&str; 3] = ["erofs", "overlay", "copy"];
@@ -289,8 +290,11 @@ fn containers_of_one_image_share_its_page_cache() {
         let before = cached();
         // A tree's pages are there since it was unpacked.
         assert_eq!(before == 0, driver == "erofs", "{driver}: {before} pages");
-        gamut.exec(&reader, "cat /big >/dev/null");
-        assert_eq!(cached(), 1024, "{driver}");
+        // A host that is short of memory lets pages go that were read only once.
+        until(&format!("{driver}: the whole file is in memory"), || {
+            gamut.exec(&reader, "cat /big >/dev/null");
+            cached() == 1024
+        });
     }
 }
 
