@@ -5,7 +5,8 @@
 //! suite runs once per level; each run's JUnit file fills one column. A test says `refused: WHY`
 //! on a line of its own when the level cannot do it and said so before start, and
 //! `skipped: WHY` when this machine could not try it; nextest must keep the output of tests that
-//! pass (`store-success-output = true` in the profile's `junit` table).
+//! pass (`store-success-output = true` in the profile's `junit` table). What a level refuses by name
+//! and is not run there stands in `tests/levels/LEVEL` as `TEST refused: FLAG`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -95,6 +96,13 @@ pub(crate) fn write(workspace: &Workspace, files: &[(Level, PathBuf)]) -> Result
             return Err(Error::NoResults(path.clone()));
         }
     }
+    let levels: BTreeSet<Level> = files.iter().map(|(level, _)| *level).collect();
+    for level in levels {
+        let list = workspace.root.join("tests/levels").join(level.name());
+        if list.exists() {
+            refuse(&mut table, level, &error::read(&list)?);
+        }
+    }
     error::write(&workspace.root.join(FILE), &render(&table))?;
     println!("wrote {FILE}");
     Ok(())
@@ -106,15 +114,35 @@ fn enter(table: &mut Table, level: Level, cases: &[Case]) -> bool {
     let mut any = false;
     for case in cases.iter().filter(ours) {
         any = true;
-        let (area, feature) = match case.name.rsplit_once("::") {
-            Some((module, name)) => (in_words(module), in_words(name)),
-            None => ("general".to_owned(), in_words(&case.name)),
-        };
+        let (area, feature) = row_of(&case.name);
         let row = table.entry(area).or_default().entry(feature).or_default();
         let cell = row.entry(level).or_insert(Cell::Untried);
         *cell = (*cell).max(Cell::of(case));
     }
     any
+}
+
+/// Enters what the list of a level says is refused there.
+fn refuse(table: &mut Table, level: Level, list: &str) {
+    for line in list.lines() {
+        let Some((name, _)) = line.split_once(" refused:") else {
+            continue;
+        };
+        if line.starts_with(['#', '+']) {
+            continue;
+        }
+        let (area, feature) = row_of(name);
+        let row = table.entry(area).or_default().entry(feature).or_default();
+        row.entry(level).or_insert(Cell::Refused);
+    }
+}
+
+/// The area and the feature that a test's name says.
+fn row_of(test: &str) -> (String, String) {
+    match test.rsplit_once("::") {
+        Some((module, name)) => (in_words(module), in_words(name)),
+        None => ("general".to_owned(), in_words(test)),
+    }
 }
 
 /// `ports::publishes_a_udp_port` as words: `ports: publishes a udp port`.
@@ -130,7 +158,9 @@ fn render(table: &Table) -> String {
          # What works at which level\n\n\
          Each row is a test of the conformance suite. *yes*: it passed. *no*: it failed.\n\
          *refused*: the level cannot do this and says so before the workload starts.\n\
-         *not tried*: the machine that ran the suite lacked something the test needs.\n",
+         *not tried*: the machine that ran the suite lacked something the test needs.\n\
+         *–*: not run at this level, because the feature does not depend on it (images, the runtime for\n\
+         other engines) or the test looks at what only another level has (`tests/levels/`).\n",
     );
     let heads: String = levels
         .iter()
@@ -146,7 +176,10 @@ fn render(table: &Table) -> String {
         for (feature, row) in features {
             let cells: String = levels
                 .iter()
-                .map(|level| format!(" {} |", row.get(level).copied().unwrap_or(Cell::Untried)))
+                .map(|level| match row.get(level) {
+                    Some(cell) => format!(" {cell} |"),
+                    None => " – |".to_owned(),
+                })
                 .collect();
             let _ = writeln!(text, "| {feature} |{cells}");
         }
@@ -184,6 +217,28 @@ mod tests {
         assert!(text.contains("## limits\n\n| feature | container | vm |\n|---|---|---|\n"));
         assert!(text.contains("| pids | no | not tried |"));
         assert!(text.contains("| publishes udp | yes | refused |"));
+    }
+
+    #[test]
+    fn what_a_level_does_not_run_is_refused_or_not_its_matter() {
+        let mut table = Table::new();
+        let names = ["limits::cpuset", "limits::pids", "images::tags"];
+        enter(
+            &mut table,
+            Level::Container,
+            &names.map(|name| case(name, false, "")),
+        );
+        enter(
+            &mut table,
+            Level::Microvm,
+            &[case("limits::pids", false, "")],
+        );
+        let list = "# limits::none refused: x\nlimits::cpuset refused: --cpuset-cpus\nimages::tags no level\n";
+        refuse(&mut table, Level::Microvm, list);
+        let text = render(&table);
+        assert!(text.contains("| cpuset | yes | refused |"));
+        assert!(text.contains("| pids | yes | yes |"));
+        assert!(text.contains("| tags | yes | – |"));
     }
 
     #[test]
