@@ -1,5 +1,5 @@
-//! ELF programs cut to what is loaded: an agent's or a kernel's file without symbols, debug information
-//! and section table. Whoever loads it looks at program headers only.
+//! ELF programs cut to what is loaded: an agent's file without symbols, debug information and section
+//! table. Whoever loads it looks at program headers only.
 //!
 //! Layout: System V ABI, "Object Files" (ELF-64); x86-64 is machine 62.
 

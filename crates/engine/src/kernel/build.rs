@@ -25,6 +25,8 @@ pub const FRAGMENT: &str = include_str!("guest.config");
 const OPTIONAL: &str = "# ---- Where the version allows";
 /// The output of the last build that failed, in the directory of kernels.
 const LOG: &str = "build.log";
+/// Part of what a kernel is made of: one that was packed in another way is made anew.
+const PACKED: &str = "pieces";
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +77,8 @@ impl Engine {
         let fragment = fragment(options.config.as_deref())?;
         // Comments make no other kernel.
         let options_alone = format!("{:?}", Config::parse(&fragment));
-        let parts = [options_alone.as_str(), &source.identity()?, &compiler];
+        let source_identity = source.identity()?;
+        let parts = [&options_alone, &source_identity, &compiler, PACKED];
         let recipe = Blobs::digest(parts.join("\0").as_bytes()).to_string();
         let shelf = self.dirs.kernels();
         std::fs::create_dir_all(&shelf).map_err(KernelError::at("make", &shelf))?;

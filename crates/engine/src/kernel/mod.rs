@@ -21,6 +21,7 @@ pub mod image;
 mod initramfs;
 mod modules;
 pub mod needs;
+mod pack;
 pub mod shelf;
 mod source;
 mod tools;

@@ -7,13 +7,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gamut_store::blob::Blobs;
-use gamut_vmm::program;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::error::KernelError;
 use super::image::{self, Form};
 use super::needs::{self, Lack};
+use super::pack;
 use crate::engine::Engine;
 
 const KERNEL: &str = "kernel";
@@ -183,12 +183,11 @@ impl Engine {
                 path: path.to_owned(),
                 reason: "it does not say which version of Linux it is".to_owned(),
             })?;
-        // Symbols and debug information are for no guest.
         let content = match found.form {
             Form::BzImage => content.to_vec(),
-            _ => program::cut(content).map_err(|error| KernelError::NotAKernel {
+            _ => pack::pack(content).map_err(|reason| KernelError::NotAKernel {
                 path: path.to_owned(),
-                reason: error.to_string(),
+                reason: reason.to_owned(),
             })?,
         };
         let digest = Blobs::digest(&content);

@@ -65,8 +65,9 @@ impl Table {
     /// The first sectors: for tools that know no GPT, then header and entries.
     pub(super) fn head(&self) -> Vec<u8> {
         let mut head = self.protective_record();
-        head.extend(self.header(1, self.disk_sectors - 1, 2));
-        head.extend(self.entries());
+        let entries = self.entries();
+        head.extend(self.header(1, self.disk_sectors - 1, 2, &entries));
+        head.extend(entries);
         head
     }
 
@@ -79,7 +80,8 @@ impl Table {
     pub(super) fn tail(&self) -> Vec<u8> {
         let mut tail = self.entries();
         let entries_at = self.disk_sectors - 1 - ENTRIES_SECTORS;
-        tail.extend(self.header(self.disk_sectors - 1, 1, entries_at));
+        let header = self.header(self.disk_sectors - 1, 1, entries_at, &tail);
+        tail.extend(header);
         tail
     }
 
@@ -95,8 +97,8 @@ impl Table {
         record
     }
 
-    /// 5.3.2, as one sector.
-    fn header(&self, own: u64, other: u64, entries: u64) -> Vec<u8> {
+    /// 5.3.2, as one sector. The table's own sector, the other's, and where the entries are that it sums up.
+    fn header(&self, own: u64, other: u64, entries_at: u64, entries: &[u8]) -> Vec<u8> {
         let mut header = Vec::with_capacity(SECTOR_BYTES as usize);
         header.extend(b"EFI PART");
         header.extend(0x1_0000_u32.to_le_bytes());
@@ -109,11 +111,11 @@ impl Table {
             header.extend(sector.to_le_bytes());
         }
         header.extend(guid(0));
-        header.extend(entries.to_le_bytes());
+        header.extend(entries_at.to_le_bytes());
         header.extend((PARTITIONS_MAX as u32).to_le_bytes());
         header.extend((ENTRY_BYTES as u32).to_le_bytes());
-        header.extend(crc32(&self.entries()).to_le_bytes());
-        let sum = crc32(&header);
+        header.extend(crc32fast::hash(entries).to_le_bytes());
+        let sum = crc32fast::hash(&header);
         header[16..20].copy_from_slice(&sum.to_le_bytes());
         header.resize(SECTOR_BYTES as usize, 0);
         header
@@ -145,24 +147,9 @@ fn guid(number: u32) -> [u8; 16] {
     guid
 }
 
-/// CRC-32 of ISO 3309, as Ethernet has it.
-fn crc32(bytes: &[u8]) -> u32 {
-    let sum = bytes.iter().fold(u32::MAX, |sum, &byte| {
-        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
-            (sum >> 1) ^ (0xedb8_8320 * (sum & 1))
-        })
-    });
-    !sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_the_well_known_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 
     #[test]
     fn partitions_are_aligned_and_do_not_meet() {
