@@ -40,6 +40,8 @@ struct Segment {
     virtual_address: u64,
     address: u64,
     memory_bytes: u64,
+    /// Of notes it is how each of them is filled up, and QEMU reads them by it.
+    alignment: u64,
 }
 
 /// The same kernel, packed. A packed one stays as it is.
@@ -146,7 +148,7 @@ impl Segment {
             self.address,
             self.file_bytes as u64,
             self.memory_bytes,
-            PAGE_BYTES as u64,
+            self.alignment,
         ];
         for (field, word) in header[8..].chunks_exact_mut(8).zip(words) {
             field.copy_from_slice(&word.to_le_bytes());
@@ -177,6 +179,10 @@ fn segments(kernel: &[u8]) -> Result<Vec<Segment>, &'static str> {
             virtual_address: word(16)?,
             address: word(24)?,
             memory_bytes,
+            alignment: match kind {
+                PT_LOAD => PAGE_BYTES as u64,
+                _ => word(48)?,
+            },
         });
     }
     match segments.iter().any(|segment| segment.kind == PT_LOAD) {
@@ -266,7 +272,8 @@ mod tests {
             put(72 + index * 8, word);
         }
         put(120, 4);
-        for (index, word) in [(SEGMENT_AT + 8) as u64, 0, 0, 16].into_iter().enumerate() {
+        let note = [(SEGMENT_AT + 8) as u64, 0, 0, 16, 16, 4];
+        for (index, word) in note.into_iter().enumerate() {
             put(128 + index * 8, word);
         }
         for (index, (start, end)) in sections.iter().enumerate() {
@@ -320,6 +327,7 @@ mod tests {
         assert!(packed.len() < 8 * page);
         let note = &loads[2];
         assert_eq!(packed[note.offset..note.offset + note.file_bytes], [7; 16]);
+        assert_eq!(note.alignment, 4);
         assert_eq!(pack(&packed).expect("packed again"), packed);
     }
 
