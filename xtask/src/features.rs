@@ -124,13 +124,8 @@ fn enter(table: &mut Table, level: Level, cases: &[Case]) -> bool {
 
 /// Enters what the list of a level says is refused there.
 fn refuse(table: &mut Table, level: Level, list: &str) {
-    for line in list.lines() {
-        let Some((name, _)) = line.split_once(" refused:") else {
-            continue;
-        };
-        if line.starts_with(['#', '+']) {
-            continue;
-        }
+    let tests = list.lines().filter(|line| !line.starts_with(['#', '+']));
+    for (name, _) in tests.filter_map(|line| line.split_once(" refused:")) {
         let (area, feature) = row_of(name);
         let row = table.entry(area).or_default().entry(feature).or_default();
         row.entry(level).or_insert(Cell::Refused);

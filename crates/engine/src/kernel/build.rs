@@ -14,6 +14,7 @@ use gamut_store::blob::Blobs;
 use super::config::{Config, Value};
 use super::error::KernelError;
 use super::needs::{self, Lack, Weight};
+use super::pack;
 use super::shelf::{Kept, Origin};
 use super::source::Source;
 use super::tools;
@@ -25,8 +26,6 @@ pub const FRAGMENT: &str = include_str!("guest.config");
 const OPTIONAL: &str = "# ---- Where the version allows";
 /// The output of the last build that failed, in the directory of kernels.
 const LOG: &str = "build.log";
-/// Part of what a kernel is made of: one that was packed in another way is made anew.
-const PACKED: &str = "pieces";
 
 /// What to build.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +77,7 @@ impl Engine {
         // Comments make no other kernel.
         let options_alone = format!("{:?}", Config::parse(&fragment));
         let source_identity = source.identity()?;
-        let parts = [&options_alone, &source_identity, &compiler, PACKED];
+        let parts = [&options_alone, &source_identity, &compiler, pack::FORM];
         let recipe = Blobs::digest(parts.join("\0").as_bytes()).to_string();
         let shelf = self.dirs.kernels();
         std::fs::create_dir_all(&shelf).map_err(KernelError::at("make", &shelf))?;

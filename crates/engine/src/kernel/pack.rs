@@ -10,6 +10,9 @@ use std::ops::Range;
 
 use super::image::{u16_at, u32_at, u64_at};
 
+/// Part of what a kernel is made of: one that was packed in another way is made anew. `lab/kernel` reads it, too.
+pub(super) const FORM: &str = "pieces";
+
 const PAGE_BYTES: usize = 4096;
 /// What is empty for less than this is kept: each piece is a program header, and a copy of its own.
 const GAP_PAGES_MIN: usize = 4;
@@ -52,11 +55,12 @@ pub(super) fn pack(kernel: &[u8]) -> Result<Vec<u8>, &'static str> {
     let head = kernel.get(..FILE_HEADER_BYTES).ok_or(CONTRADICTION)?;
     let segments = segments(kernel)?;
     let sections = sections(kernel);
+    let split = |gap_pages| pieces(kernel, &segments, sections.as_deref(), gap_pages);
     let mut gap_pages = GAP_PAGES_MIN;
-    let mut pieces = pieces(kernel, &segments, sections.as_deref(), gap_pages);
+    let mut pieces = split(gap_pages);
     while pieces.len() > HEADERS_MAX && gap_pages < kernel.len() / PAGE_BYTES {
         gap_pages *= 2;
-        pieces = self::pieces(kernel, &segments, sections.as_deref(), gap_pages);
+        pieces = split(gap_pages);
     }
     if pieces.len() > HEADERS_MAX {
         return Err("it has more segments than a loader looks at");
@@ -109,15 +113,12 @@ fn pieces(
             })
         });
         // All of its memory counts, empty or not: what a kernel takes ends there.
-        let first = parts.first().map_or(0, |part| part.start);
-        if first > 0 || parts.is_empty() {
+        let first = parts.first().map(|part| part.start as u64);
+        let empty = first.unwrap_or(segment.memory_bytes);
+        if empty > 0 {
             pieces.push(Segment {
                 file_bytes: 0,
-                memory_bytes: if parts.is_empty() {
-                    segment.memory_bytes
-                } else {
-                    first as u64
-                },
+                memory_bytes: empty,
                 ..segment.clone()
             });
         }
@@ -184,6 +185,12 @@ fn segments(kernel: &[u8]) -> Result<Vec<Segment>, &'static str> {
                 _ => word(48)?,
             },
         });
+    }
+    // Each is looked at whole and copied: headers that name the same bytes again and again are a bomb. Notes
+    // are in what is loaded, too.
+    let bytes: usize = segments.iter().map(|segment| segment.file_bytes).sum();
+    if segments.len() > HEADERS_MAX || bytes / 2 > kernel.len() {
+        return Err(CONTRADICTION);
     }
     match segments.iter().any(|segment| segment.kind == PT_LOAD) {
         true => Ok(segments),
@@ -375,6 +382,18 @@ mod tests {
             }
         }
         assert!(pack(&broken[..40]).is_err());
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let page = PAGE_BYTES;
+        let mut bomb = kernel(&[(0..40 * page, 1)], &[]);
+        let header = bomb[64..120].to_vec();
+        for index in 0..5 {
+            bomb[64 + index * 56..120 + index * 56].copy_from_slice(&header);
+        }
+        bomb[56] = 5;
+        assert!(pack(&bomb).is_err());
     }
 
     #[test]
