@@ -144,7 +144,8 @@ pub fn mounts() -> Vec<String> {
 pub fn mounts_of(gamut: &Gamut) -> Vec<String> {
     let root = gamut.dir().to_string_lossy().into_owned();
     let mut mounts = mounts();
-    mounts.retain(|mount| mount.contains(&root));
+    let program = format!("{root}/gamut ");
+    mounts.retain(|mount| mount.contains(&root) && !mount.starts_with(&program));
     mounts
 }
 
@@ -193,7 +194,7 @@ pub fn processes(gamut: &Gamut) -> Vec<(i32, String)> {
     let pids = fs::read_dir("/proc").expect("proc is mounted").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let own = std::process::id() as i32;
-    let ours = pids.filter(|pid| *pid != own && belongs(*pid, gamut, &ids));
+    let ours = pids.filter(|pid| *pid != own && belongs(*pid, gamut, &ids) && !is_home(*pid));
     ours.map(|pid| {
         (
             pid,
@@ -204,6 +205,20 @@ pub fn processes(gamut: &Gamut) -> Vec<(i32, String)> {
         )
     })
     .collect()
+}
+
+/// What holds the namespaces of a user without privileges, and leads the network out: they stay.
+pub fn homes(gamut: &Gamut) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").expect("proc is mounted").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let none = BTreeSet::new();
+    pids.filter(|pid| gamut.is_of_user() && is_home(*pid) && belongs(*pid, gamut, &none))
+        .collect()
+}
+
+fn is_home(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.starts_with(b"gamut-home\0") || contains(&line, b"/home/network\0")
 }
 
 fn belongs(pid: i32, gamut: &Gamut, ids: &BTreeSet<String>) -> bool {

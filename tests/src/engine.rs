@@ -5,6 +5,7 @@ use crate::outcome::Outcome;
 use crate::patience::eventually;
 use crate::skip::skipped;
 use crate::terminal::Terminal;
+use crate::user::Caller;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::os::unix::process::ExitStatusExt;
@@ -88,7 +89,7 @@ impl Engine {
         let line = format!("{} {line}", self.program).replace('@', &self.name);
         let words = ["run", "sh", "-c", &line].map(str::to_owned);
         let environment = [("GAMUT_PEERS".to_owned(), INSTANCE.to_owned())];
-        Terminal::open(PEERS, &words, &environment, 24, 80).expect("a terminal")
+        Terminal::open(Caller::Root, PEERS, &words, &environment, (24, 80)).expect("a terminal")
     }
 
     /// `PROGRAM LINE` when the test has ended, however it has: before what was said earlier. Now as well:

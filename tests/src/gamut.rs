@@ -7,6 +7,7 @@ use crate::outcome::Outcome;
 use crate::patience::limit;
 use crate::skip::skipped;
 use crate::terminal::Terminal;
+use crate::user::{self, Caller};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ pub struct Gamut {
     pub host: Host,
     binary: PathBuf,
     dir: TempDir,
+    caller: Caller,
     /// `--storage-driver`; empty: the best there is.
     driver: &'static str,
     /// Every container ID that this root has had, as far as anybody has seen it.
@@ -38,7 +40,12 @@ pub struct Gamut {
 impl Gamut {
     /// A fresh root on a fresh host, beside other tests. `None`: this machine can't; it has been said.
     pub fn new() -> Option<Self> {
-        Self::start(Company::Welcome)
+        Self::start(Company::Welcome, Caller::usual())
+    }
+
+    /// The same, called by a user without privileges.
+    pub fn of_user() -> Option<Self> {
+        Self::start(Company::Welcome, Caller::User)
     }
 
     /// The same with a storage driver that it does not choose itself.
@@ -50,10 +57,10 @@ impl Gamut {
 
     /// The same as [`Gamut::new`], with no other test running.
     pub fn alone() -> Option<Self> {
-        Self::start(Company::Alone)
+        Self::start(Company::Alone, Caller::usual())
     }
 
-    fn start(company: Company) -> Option<Self> {
+    fn start(company: Company, caller: Caller) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             skipped("needs root");
             return None;
@@ -71,8 +78,13 @@ impl Gamut {
             .tempdir_in(test_dir())
             .expect("a directory for the test");
         std::fs::create_dir(dir.path().join("home")).expect("a home for the test");
+        let binary = match caller {
+            Caller::Root => binary,
+            Caller::User => user::settle(dir.path(), &binary)?,
+        };
         Some(Self {
             host,
+            caller,
             binary,
             dir,
             driver: "",
@@ -105,6 +117,11 @@ impl Gamut {
     /// The IDs seen so far.
     pub fn ids(&self) -> BTreeSet<String> {
         self.ids.borrow().clone()
+    }
+
+    /// Whether a user without privileges calls it.
+    pub fn is_of_user(&self) -> bool {
+        self.caller == Caller::User
     }
 
     /// The full reference of one of the lab's images.
@@ -216,6 +233,7 @@ impl Gamut {
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        self.caller.calls(&mut command);
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.binary.display()));
@@ -231,8 +249,14 @@ impl Gamut {
     /// Starts `gamut WORDS` on a terminal of 24 × 80.
     pub fn terminal(&self, words: &[&str]) -> Terminal {
         let program = self.binary.to_string_lossy();
-        Terminal::open(&program, &self.words(words), &self.environment(), 24, 80)
-            .expect("a terminal")
+        Terminal::open(
+            self.caller,
+            &program,
+            &self.words(words),
+            &self.environment(),
+            (24, 80),
+        )
+        .expect("a terminal")
     }
 
     fn words(&self, words: &[&str]) -> Vec<String> {
@@ -250,6 +274,7 @@ impl Gamut {
         };
         let (verb, rest) = words.split_at(words.len().min(1));
         let level = level().filter(|_| matches!(verb, ["run" | "create"]));
+        crate::words::log(words);
         own.into_iter()
             .chain(driver)
             .chain(verb.iter().map(|word| (*word).to_owned()))
@@ -259,6 +284,9 @@ impl Gamut {
     }
 
     fn environment(&self) -> Vec<(String, String)> {
+        let session = self
+            .is_of_user()
+            .then(|| user::session(self.dir()).to_string_lossy().into_owned());
         let home = self.dir().join("home").to_string_lossy().into_owned();
         let marker = self.marker();
         let (name, value) = marker.split_once('=').unwrap_or((&marker, ""));
@@ -268,8 +296,14 @@ impl Gamut {
             ("TERM", "xterm"),
             (name, value),
         ]
+        .into_iter()
+        .chain(
+            session
+                .as_deref()
+                .map(|session| ("XDG_RUNTIME_DIR", session)),
+        )
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        .collect()
     }
 
     /// Learns the IDs of all containers there are.
@@ -330,6 +364,7 @@ impl Drop for Gamut {
     fn drop(&mut self) {
         if thread::panicking() {
             // The test has failed: no second panic, but leave the machine as it was.
+            let _ = self.spawn(&["pod", "rm", "--force", "--all"]).child.wait();
             let listed = self.spawn(&["ps", "-a", "-q"]).child.wait_with_output();
             let ids = listed
                 .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -349,6 +384,12 @@ impl Drop for Gamut {
             self.call(&["system", "reset", "--force"]).ok();
             let mounts = census::mounts_of(self);
             assert!(mounts.is_empty(), "still mounted: {mounts:#?}");
+        }
+        // The user's home.
+        for pid in census::homes(self) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
         }
         // Mounts are in the test's own namespace and end with it, but they would keep the directory busy.
         for mount in census::mounts() {

@@ -23,7 +23,9 @@ pub mod registry;
 pub mod rootless;
 pub mod skip;
 pub mod terminal;
+pub mod user;
 pub mod whoami;
+mod words;
 pub mod world;
 
 pub use bundle::Bundle;

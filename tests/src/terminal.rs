@@ -1,6 +1,7 @@
 //! A command on a pseudo-terminal, as a person at a keyboard has it.
 
 use crate::patience::{eventually, limit};
+use crate::user::{Caller, USER};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
@@ -21,13 +22,14 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts `program words` with the terminal as its controlling one, `rows` × `columns` characters.
+    /// Starts `program words` for a caller with the terminal as its controlling one, rows × columns
+    /// characters.
     pub fn open(
+        caller: Caller,
         program: &str,
         words: &[String],
         env: &[(String, String)],
-        rows: u16,
-        columns: u16,
+        (rows, columns): (u16, u16),
     ) -> std::io::Result<Self> {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&ours)?;
@@ -39,7 +41,12 @@ impl Terminal {
             .open(name.to_str().map_err(std::io::Error::other)?)?;
         tcsetwinsize(&ours, size(rows, columns))?;
         // setsid(1) makes the terminal the controlling one, so that a change of size sends SIGWINCH.
-        let child = Command::new("setsid")
+        if caller == Caller::User {
+            std::os::unix::fs::fchown(&theirs, Some(USER), None)?;
+        }
+        let mut command = Command::new("setsid");
+        caller.calls(&mut command);
+        let child = command
             .args(["--ctty", "--wait", program])
             .args(words)
             .envs(env.iter().cloned())

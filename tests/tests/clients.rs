@@ -107,7 +107,8 @@ fn a_killed_client_harms_nobody() {
 fn a_client_that_sleeps_does_not_keep_its_container() {
     let Some(gamut) = Gamut::new() else { return };
     let image = gamut.image("busybox");
-    let script = "until [ -e /tmp/go ]; do sleep 0.1; done";
+    // It waits a little before it ends, or its end may kill what `exec` runs.
+    let script = "until [ -e /tmp/go ]; do sleep 0.1; done; sleep 1";
     let words = ["--rm", "--network", "none", "--name", "left", &image];
     let client = gamut.spawn(&[&["run"], &words[..], &["sh", "-c", script]].concat());
     until("it runs", || {

@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 /// xorshift64*, so that a failing sequence can be repeated.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -19,7 +19,7 @@ impl Dice {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -122,7 +122,7 @@ fn deal(dice: &mut Dice, turn: u64, image: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn settled(gamut: &Gamut, before: &Census, seed: u64) {
+pub(crate) fn settled(gamut: &Gamut, before: &Census, seed: u64) {
     let began = Instant::now();
     loop {
         let grown = before.grown(&Census::take_machine(gamut));

@@ -130,7 +130,7 @@ fn how_long_a_stop_waits_is_the_containers_own() {
 }
 
 #[test]
-fn the_restart_policy_is_no_and_others_are_refused() {
+fn the_restart_policy_is_no_and_another_does_not_go_with_rm() {
     let Some(gamut) = Gamut::new() else { return };
     let id = gamut.idle(&["--restart", "no"]);
     let told = gamut.inspect(&id)["HostConfig"]["RestartPolicy"]["Name"].clone();
@@ -138,10 +138,6 @@ fn the_restart_policy_is_no_and_others_are_refused() {
     gamut
         .run(&["--restart", "always"], &["true"])
         .refused(125, &["restart"]);
-    gamut
-        .run(&["--init"], &["true"])
-        .refused(125, &["--init"])
-        .hinted();
 }
 
 #[test]
@@ -257,6 +253,26 @@ fn names_are_unique_and_made_up_when_missing() {
     }
     // An ambiguous beginning of an ID is no name.
     gamut.call(&["inspect", "zzzz"]).refused(1, &["zzzz"]);
+}
+
+#[test]
+fn exists_answers_by_the_exit_code() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = create(&gamut, &["--name", "here"], &["true"]);
+    let image = gamut.image("busybox");
+    for name in ["here", &id, &id[..12]] {
+        let said = gamut.call(&["container", "exists", name]).ok();
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
+    }
+    gamut.call(&["image", "exists", &image]).ok();
+    // One is not the other.
+    gamut.call(&["container", "exists", &image]).code(1);
+    gamut.call(&["image", "exists", "here"]).code(1);
+    gamut.call(&["rm", "here"]).ok();
+    gamut.call(&["container", "exists", "here"]).code(1);
+    gamut.call(&["rmi", &image]).ok();
+    let gone = gamut.call(&["image", "exists", &image]).code(1);
+    assert_eq!((gone.out.as_str(), gone.err.as_str()), ("", ""));
 }
 
 #[test]

@@ -82,6 +82,73 @@ fn another_containers_namespaces() {
 }
 
 #[test]
+fn shared_memory_goes_with_the_ipc_namespace() {
+    let Some(gamut) = Gamut::new() else { return };
+    let flags = ["--name", "first", "--ipc", "shareable", "--shm-size", "7m"];
+    let id = gamut.idle(&flags);
+    gamut.exec(&id, "echo theirs > /dev/shm/known");
+    let second = ["--ipc", "container:first"];
+    let script = "cat /dev/shm/known; df -k /dev/shm | awk 'END { print $2 }'; \
+        echo ours > /dev/shm/known; grep ' /dev/shm ' /proc/mounts | cut -d' ' -f3,4 | cut -d, -f1-4";
+    assert_eq!(
+        gamut.inside(&second, script),
+        "theirs\n7168\ntmpfs rw,nosuid,nodev,noexec"
+    );
+    assert_eq!(gamut.exec(&id, "cat /dev/shm/known"), "ours");
+    // Where the user mounts something, that is there.
+    let own = ["--ipc", "container:first", "--tmpfs", "/dev/shm"];
+    assert_eq!(gamut.inside(&own, "ls /dev/shm"), "");
+    // Of one that has none there is nothing to be had.
+    gamut.idle(&["--name", "bare", "--ipc", "none"]);
+    gamut
+        .run(&["--ipc", "container:bare"], &["true"])
+        .refused(125, &["/dev/shm"]);
+}
+
+#[test]
+fn namespaces_of_others_by_their_paths() {
+    let Some(gamut) = Gamut::new() else { return };
+    let id = gamut.idle(&["--hostname", "lender"]);
+    let pid = gamut.inspect(&id)["State"]["Pid"].to_string();
+    for (flag, kind) in [
+        ("--pid", "pid"),
+        ("--ipc", "ipc"),
+        ("--uts", "uts"),
+        ("--cgroupns", "cgroup"),
+    ] {
+        let path = format!("/proc/{pid}/ns/{kind}");
+        let theirs = std::fs::read_link(&path).unwrap();
+        let mode = format!("ns:{path}");
+        assert_eq!(
+            inside(&gamut, &[flag, &mode], kind),
+            theirs.to_string_lossy(),
+            "{flag}"
+        );
+        gamut
+            .run(&[flag, "ns:/nowhere"], &["true"])
+            .refused(125, &["/nowhere"])
+            .hinted();
+        gamut
+            .run(&[flag, "ns:nowhere"], &["true"])
+            .refused(125, &["ns:nowhere"])
+            .hinted();
+    }
+    let uts = format!("ns:/proc/{pid}/ns/uts");
+    assert_eq!(gamut.inside(&["--uts", &uts], "hostname"), "lender");
+    gamut
+        .run(&["--uts", &uts, "--hostname", "x"], &["true"])
+        .refused(125, &["host name"]);
+    let pids = format!("ns:/proc/{pid}/ns/pid");
+    let guest = gamut.idle(&["--pid", &pids]);
+    assert_eq!(gamut.inspect(&guest)["HostConfig"]["PidMode"], *pids);
+    // An exec is beside them both, and a stop ends its own only.
+    let seen = gamut.exec(&guest, "cat /proc/[0-9]*/comm | grep -c sleep");
+    assert_eq!(seen, "2");
+    gamut.call(&["stop", "-t", "1", &guest]).ok();
+    assert_eq!(gamut.inspect(&id)["State"]["Running"], true);
+}
+
+#[test]
 fn the_host_name_is_the_short_id_or_the_one_given() {
     let Some(gamut) = Gamut::new() else { return };
     let id = gamut.idle(&[]);

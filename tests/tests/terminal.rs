@@ -91,8 +91,14 @@ fn the_users_own_terminal_is_as_before() {
     if binary.is_empty() {
         return gamut_tests::skip::skipped("GAMUT_BIN is not set");
     }
-    let mut terminal =
-        gamut_tests::Terminal::open("sh", &["-c".to_owned(), line], &[], 24, 80).unwrap();
+    let mut terminal = gamut_tests::Terminal::open(
+        gamut_tests::user::Caller::Root,
+        "sh",
+        &["-c".to_owned(), line],
+        &[],
+        (24, 80),
+    )
+    .unwrap();
     terminal.expect("same settings");
     terminal.wait();
 }

@@ -24,6 +24,8 @@ pub(crate) enum Error {
     Junit(PathBuf, #[source] crate::junit::JunitError),
     #[error("`{0}` holds no result of package `gamut-tests`: was the conformance suite run?")]
     NoResults(PathBuf),
+    #[error("`tests/parity/reasons.tsv` wants three fields: {0}")]
+    Reason(String),
     #[error("`cargo build` gave no executable for package `{0}`")]
     NoExecutable(String),
 }

@@ -8,6 +8,7 @@ mod error;
 mod features;
 mod junit;
 mod lexer;
+mod parity;
 mod ratchet;
 mod workspace;
 
@@ -27,7 +28,9 @@ cargo xtask COMMAND
                               write the reason beside it; --raise may be given several times
   docs                        write docs/cli/*.md from the help texts of the `gamut` binary
   features [LEVEL=]JUNIT...   write docs/features.md from the results of the conformance tests
-                              (LEVEL is container when left out)";
+                              (LEVEL is container when left out)
+  parity WORDS JUNIT...       write docs/parity.md; WORDS is what the same run of those tests wrote
+                              with GAMUT_WORDS_LOG=WORDS";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +59,10 @@ fn run(arguments: &[String]) -> Result<ExitCode, Error> {
         }
         "features" if !rest.is_empty() => {
             features::write(&Workspace::load()?, &result_files(rest)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "parity" if rest.len() > 1 => {
+            parity::write(&Workspace::load()?, rest[0].as_ref(), &rest[1..])?;
             Ok(ExitCode::SUCCESS)
         }
         "help" | "--help" | "-h" => {

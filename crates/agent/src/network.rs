@@ -34,12 +34,18 @@ pub(crate) fn connect(network: Option<&GuestNetwork>) -> Result<(), CellError> {
     link::rename(&name, CONTAINER_INTERFACE, network.mtu).map_err(|error| failed(&error))?;
     let invalid = |_| refused("read the network's address", Errno::INVAL);
     let interior = Interior {
+        interface: CONTAINER_INTERFACE,
         ipv4: network.address4,
         subnet4: Subnet4::new(network.subnet4.0, network.subnet4.1).map_err(invalid)?,
         ipv6: match network.ipv6 {
-            Some((address, subnet)) => Some((address, Subnet6::new(subnet).map_err(invalid)?)),
+            Some(ipv6) => {
+                let (subnet, bits) = ipv6.subnet;
+                Some((ipv6.address, Subnet6::new(subnet, bits).map_err(invalid)?))
+            }
             None => None,
         },
+        gateway4: network.gateway4,
+        gateway6: network.ipv6.and_then(|ipv6| ipv6.gateway),
     };
     let configured = inside.configure(own.as_fd(), &interior);
     configured.map(drop).map_err(|error| failed(&error))

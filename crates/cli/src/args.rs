@@ -18,6 +18,7 @@ use gamut_spec::Fault;
 use crate::command::Command;
 use crate::convert::{ArgumentError, parse_storage_driver, parse_storage_option};
 use crate::error::Failure;
+use crate::home;
 
 /// Run OCI images at the isolation level you choose
 #[derive(Debug, Parser)]
@@ -25,6 +26,8 @@ use crate::error::Failure;
     name = "gamut",
     version,
     disable_version_flag = true,
+    // As with docker: the last one counts.
+    args_override_self = true,
     max_term_width = 100
 )]
 #[command(disable_help_subcommand = true)]
@@ -38,13 +41,14 @@ pub struct Cli {
 /// Flags before the command.
 #[derive(Debug, clap::Args)]
 pub struct GlobalArgs {
-    /// Directory of images and containers
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/gamut")]
-    root: PathBuf,
+    /// Directory of images and containers: /var/lib/gamut, or ~/.local/share/gamut of a user without
+    /// privileges
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
 
-    /// Directory of what does not outlive the host's boot
-    #[arg(long, value_name = "DIR", default_value = "/run/gamut")]
-    runroot: PathBuf,
+    /// Directory of what does not outlive the host's boot: /run/gamut, or gamut in XDG_RUNTIME_DIR
+    #[arg(long, value_name = "DIR")]
+    runroot: Option<PathBuf>,
 
     /// How images are kept: erofs, overlay or copy; the best that this host can, unless
     /// STORAGE_DRIVER says otherwise
@@ -148,9 +152,11 @@ fn absolute(path: &Path) -> PathBuf {
 impl GlobalArgs {
     /// The flags as the commands want them.
     pub fn context(&self, keeper: Option<Client>, began_ns: u64) -> Context {
+        let usual = home::places();
+        let chosen = |flag: &Option<PathBuf>, usual| flag.as_deref().map_or(usual, absolute);
         Context {
-            root: absolute(&self.root),
-            run_root: absolute(&self.runroot),
+            root: chosen(&self.root, usual.root),
+            run_root: chosen(&self.runroot, usual.run_root),
             log_level: match self.debug {
                 true => LogLevel::Debug,
                 false => self.log_level,
@@ -209,6 +215,7 @@ fn frequent(words: &[OsString]) -> Option<clap::Command> {
     let program = clap::Command::new("gamut")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
+        .args_override_self(true)
         .disable_help_subcommand(true);
     Some(GlobalArgs::augment_args(program).subcommand(command))
 }

@@ -47,6 +47,8 @@ pub enum Failure {
     Template(#[from] TemplateError),
     #[error("cannot write the output")]
     Output(#[source] io::Error),
+    #[error("cannot read the log of events")]
+    Events(#[source] io::Error),
     #[error("standard input is not a terminal")]
     NotATerminal,
     #[error("an archive is not written to a terminal")]
@@ -145,9 +147,6 @@ impl Fault for Failure {
             Self::FromTerminal => Some("give a file with `-i`, or redirect the input".to_owned()),
             Self::Sides(_) => Some("write one of them as CONTAINER:PATH".to_owned()),
             Self::NotATerminal => Some("leave out `-t`, or use `script` to make one".to_owned()),
-            Self::Unsupported { flag: "--init" } => {
-                Some("use an image with an init such as tini as its entrypoint".to_owned())
-            }
             _ => None,
         }
     }

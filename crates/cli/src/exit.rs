@@ -9,6 +9,8 @@ pub enum Verb {
     Run,
     /// `exec`, and `start` with a terminal: the workload's status, but failures are 1.
     Attached,
+    /// `exists`: 1 is an answer, so failures are 125.
+    Question,
     /// Everything else.
     Other,
 }
@@ -32,7 +34,7 @@ pub fn status(verb: Verb, stage: Stage, kind: Kind) -> u8 {
     match (stage, verb, kind) {
         (Stage::Command, Verb::Run | Verb::Attached, Kind::NotFound) => 127,
         (Stage::Command, Verb::Run | Verb::Attached, _) => 126,
-        (Stage::Flags, ..) | (_, Verb::Run, _) => 125,
+        (Stage::Flags, ..) | (_, Verb::Run | Verb::Question, _) => 125,
         (_, Verb::Attached | Verb::Other, _) => 1,
     }
 }
@@ -55,6 +57,10 @@ mod tests {
         assert_eq!(status(Verb::Attached, Stage::Engine, Kind::NotFound), 1);
         assert_eq!(status(Verb::Other, Stage::Engine, Kind::Unavailable), 1);
         assert_eq!(status(Verb::Other, Stage::Flags, Kind::Invalid), 125);
+        assert_eq!(
+            status(Verb::Question, Stage::Engine, Kind::Unavailable),
+            125
+        );
         assert_eq!(of_signal(9), 137);
     }
 }

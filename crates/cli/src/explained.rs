@@ -23,6 +23,19 @@ pub fn text(of: &Explanation) -> String {
     paths(&mut page, of);
     mounts(&mut page, of);
     network(&mut page, &of.network);
+    if !of.denied.is_empty() {
+        page.section("Denied since it was started");
+        for denied in &of.denied {
+            let times = match denied.times {
+                1 => String::new(),
+                times => format!(", {times} times"),
+            };
+            page.line(format!(
+                "{}{times}; allowed by {}",
+                denied.what, denied.allow
+            ));
+        }
+    }
     if !of.warnings.is_empty() {
         page.section("Clamped or left out");
         for warning in &of.warnings {
@@ -62,6 +75,7 @@ fn head(page: &mut Page, of: &Explanation) {
         Phase::Starting => "starting",
         Phase::Running => "running",
         Phase::Paused => "paused",
+        Phase::Restarting => "ended, about to be started again; what follows is its plan",
         Phase::Exited => "ended; what follows is its plan",
         Phase::Failed => "could not be started; what follows is its plan",
     };
@@ -101,6 +115,9 @@ fn namespaces(page: &mut Page, of: &Explanation) {
             (Owner::Host, _) => format!("the host's    {}", number(namespace.host_number)),
             (Owner::Container(id), ours) => {
                 format!("that of {} {}", human::short_id(id), number(ours))
+            }
+            (Owner::Path(path), ours) => {
+                format!("that of {} {}", path.display(), number(ours))
             }
         };
         page.pair(namespace.kind, words);
@@ -237,7 +254,18 @@ fn network(page: &mut Page, path: &Path) {
         Path::None => page.line("none: its own namespace, with the loopback only"),
         Path::Host => page.line("the host's own interfaces, addresses and ports"),
         Path::Container(id) => page.line(format!("that of {}", human::short_id(id))),
-        Path::Bridge(joined) => bridge(page, joined),
+        Path::Namespace(path) => page.line(format!("the namespace {}", path.display())),
+        Path::Pasta(ports) => {
+            page.line("its own namespace, led to the host's sockets by pasta");
+            for port in ports {
+                let (host, inside) = (port.host, port.container_port);
+                page.pair(
+                    "port",
+                    format!("{host} -> {inside}/{}", port.protocol.name()),
+                );
+            }
+        }
+        Path::Bridge(all) => all.iter().for_each(|joined| bridge(page, joined)),
     }
 }
 
@@ -250,8 +278,8 @@ fn bridge(page: &mut Page, at: &Joined) {
     page.pair(
         "way out",
         format!(
-            "eth0 ({}, MTU {}) - {} - bridge {} - masqueraded by the table inet {}",
-            at.mac, at.mtu, at.host_interface, at.bridge, at.table
+            "{} ({}, MTU {}) - {} - bridge {} - masqueraded by the table inet {}",
+            at.interface, at.mac, at.mtu, at.host_interface, at.bridge, at.table
         ),
     );
     let by4 = gateway(at.gateway4.map(|a| a.to_string()));

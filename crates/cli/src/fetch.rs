@@ -9,10 +9,16 @@ use gamut_spec::{Fault, Kind};
 
 use crate::error::Failure;
 use crate::progress::{Form, Shown, Style};
+use crate::registry_args::RegistryArgs;
 
 /// The image of `request`, pulled if the policy says so; progress goes to standard error unless
 /// `quiet`.
-pub fn source(engine: &mut Engine, request: &RunRequest, quiet: bool) -> Result<Source, Failure> {
+pub fn source(
+    engine: &mut Engine,
+    request: &RunRequest,
+    quiet: bool,
+    access: &RegistryArgs,
+) -> Result<Source, Failure> {
     let wanted = request.platform.as_ref().map(platform);
     let missing = match request.pull {
         PullPolicy::Always => None,
@@ -39,7 +45,7 @@ pub fn source(engine: &mut Engine, request: &RunRequest, quiet: bool) -> Result<
         PullPolicy::Lazy => Fetch::Lazy,
         _ => Fetch::Whole,
     };
-    let pulled = pull(engine, &reference, wanted.as_ref(), how, &progress)?;
+    let pulled = pull(engine, &reference, wanted.as_ref(), how, &progress, access)?;
     progress.say(&digest_line(&pulled));
     progress.say(&status_line(&pulled, &reference));
     engine
@@ -54,6 +60,7 @@ pub fn pull(
     wanted: Option<&Platform>,
     how: Fetch,
     progress: &Shown,
+    access: &RegistryArgs,
 ) -> Result<Pulled, Failure> {
     progress.say(&format!(
         "{}: Pulling from {}",
@@ -65,7 +72,7 @@ pub fn pull(
         .pull(
             reference,
             wanted.unwrap_or(&host),
-            options()?,
+            access.options(reference.registry())?,
             how,
             progress,
         )

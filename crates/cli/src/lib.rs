@@ -22,12 +22,17 @@ pub mod exit;
 pub mod explained;
 pub mod fetch;
 pub mod format;
+pub mod home;
 pub mod human;
+pub mod init;
 pub mod inspect;
 pub mod listing;
 pub mod output_file;
 pub mod pattern;
+pub mod platform_args;
+pub mod processes;
 pub mod progress;
+pub mod registry_args;
 pub mod relay;
 pub mod several;
 pub mod table;
@@ -38,6 +43,7 @@ pub mod view;
     rustdoc::broken_intra_doc_links,
     reason = "help texts: `[:ro]` is no link"
 )]
+pub mod which;
 pub mod workload;
 
 use std::ffi::OsString;
@@ -104,6 +110,12 @@ pub fn main() -> ExitCode {
         Err(status) => return status,
     };
     let verb = cli.command.verb();
+    if cli.command.keeps_state()
+        && let Err(error) = home::enter()
+        && !cli.command.says_what_is_missing()
+    {
+        return error::Failure::engine(error).report(verb);
+    }
     let context = cli.global.context(keeper, began_ns);
     match command::run(cli.command, &context) {
         Ok(status) => status,

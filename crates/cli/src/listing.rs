@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gamut_engine::details::Details;
+use gamut_engine::summary::Summary;
 use gamut_engine::{Engine, View};
 use gamut_plan::Phase;
 use gamut_plan::launch::{NetworkPlan, Protocol};
@@ -16,9 +16,9 @@ use crate::view::containers::{Life, Line};
 use crate::view::ports::Port;
 
 /// The line of a container; its size is left out.
-pub fn line(view: &View, details: &Details) -> Line {
-    let (mounts, volumes) = mounts(details);
-    let platform = details.config.as_ref().map(|config| {
+pub fn line(view: &View, summary: &Summary) -> Line {
+    let (mounts, volumes) = mounts(summary);
+    let platform = summary.config.as_ref().map(|config| {
         let platform = config.platform();
         let variant = platform.variant.map(|variant| format!("/{variant}"));
         format!(
@@ -33,18 +33,16 @@ pub fn line(view: &View, details: &Details) -> Line {
         name: view.row.name.clone(),
         image: view.row.image_ref.clone(),
         platform: platform.unwrap_or_default(),
-        command: details.command(),
+        command: summary.command.clone(),
         created_ns: view.row.created_ns,
         life: life(view),
-        ports: ports(view, details),
+        ports: ports(view, summary),
         labels: view.row.labels.clone(),
         mounts,
         volumes,
-        networks: Some(details.network_mode())
-            .filter(|mode| !mode.is_empty())
-            .into_iter()
-            .collect(),
+        networks: summary.networks(),
         isolation: view.row.level.clone(),
+        pod: view.row.pod.clone(),
         size_bytes: None,
     }
 }
@@ -57,9 +55,14 @@ pub fn life(view: &View) -> Life {
         Phase::Created | Phase::Starting | Phase::Failed => Life::Created,
         Phase::Running => Life::Running {
             since_ns: ns(status.started_at_ns),
+            health: status.health,
         },
         Phase::Paused => Life::Paused {
             since_ns: ns(status.started_at_ns),
+        },
+        Phase::Restarting => Life::Restarting {
+            status: status.exit_code,
+            at_ns: ns(status.finished_at_ns),
         },
         Phase::Exited => Life::Exited {
             status: status.exit_code,
@@ -69,10 +72,10 @@ pub fn life(view: &View) -> Life {
 }
 
 /// Volumes first: their names, then the host's directories.
-fn mounts(details: &Details) -> (Vec<String>, usize) {
+fn mounts(summary: &Summary) -> (Vec<String>, usize) {
     let mut volumes = Vec::new();
     let mut directories = Vec::new();
-    for mount in details.request.iter().flat_map(|r| &r.storage.mounts) {
+    for mount in summary.request.iter().flat_map(|r| &r.storage.mounts) {
         match &mount.source {
             MountSource::Volume {
                 name: Some(name), ..
@@ -90,7 +93,7 @@ fn mounts(details: &Details) -> (Vec<String>, usize) {
 }
 
 /// The published ports, and what is only exposed, of a container that runs.
-fn ports(view: &View, details: &Details) -> Vec<Port> {
+fn ports(view: &View, summary: &Summary) -> Vec<Port> {
     if !matches!(view.status.phase, Phase::Running | Phase::Paused) {
         return Vec::new();
     }
@@ -108,12 +111,9 @@ fn ports(view: &View, details: &Details) -> Vec<Port> {
             container: port.container_port,
         })
         .collect();
-    let bridged = matches!(
-        details.plan.as_ref().map(|plan| &plan.network),
-        Some(NetworkPlan::Bridge(_))
-    );
+    let bridged = matches!(&summary.network, Some(NetworkPlan::Bridge(_)));
     let published = ports.clone();
-    for (container, protocol) in details.exposed() {
+    for (container, protocol) in summary.exposed() {
         let protocol = transport(protocol);
         let known = |port: &Port| port.container == container && port.protocol == protocol;
         if bridged && !published.iter().any(known) {
@@ -137,6 +137,9 @@ const STATES: [&str; 7] = [
     "exited",
     "dead",
 ];
+
+/// And for `--filter health=`.
+const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
 /// Which containers the filters of `ps` mean.
 #[derive(Debug)]
@@ -162,6 +165,11 @@ impl<'a> Selection<'a> {
         for value in filters.values("status") {
             if !STATES.contains(&value.as_str()) {
                 return Err(wrong("status", value));
+            }
+        }
+        for value in filters.values("health") {
+            if !HEALTHS.contains(&value.as_str()) {
+                return Err(wrong("health", value));
             }
         }
         for value in filters.values("exited") {
@@ -204,7 +212,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Whether a container is meant.
-    pub fn takes(&self, view: &View, details: &Details, line: &Line) -> bool {
+    pub fn takes(&self, view: &View, summary: &Summary, line: &Line) -> bool {
         let filters = self.filters;
         let row = &view.row;
         let word = line.life.word();
@@ -215,25 +223,34 @@ impl<'a> Selection<'a> {
             && filters.labels(&row.labels)
             && filters.any("status", |value| value == word)
             && filters.any("exited", |value| exited && value == code)
-            && filters.any("health", |value| value == "none")
+            && filters.any("health", |value| value == line.life.health())
             && filters.any("isolation", |value| value == row.level)
+            && filters.any("pod", |value| {
+                row.pod
+                    .as_ref()
+                    .is_some_and(|pod| pod.name == value || pod.id.starts_with(value))
+            })
+            && filters.any("restart-policy", |value| {
+                let request = summary.request.as_ref();
+                request.is_some_and(|request| request.restart.name() == value)
+            })
             && filters.any("network", |value| {
                 line.networks.iter().any(|network| network == value)
             })
             && filters.any("volume", |value| {
-                line.mounts.iter().any(|mount| mount == value) || has_target(details, value)
+                line.mounts.iter().any(|mount| mount == value) || has_target(summary, value)
             })
             && self.before_ns.is_none_or(|before| row.created_ns < before)
             && self.since_ns.is_none_or(|since| row.created_ns > since)
-            && self.descends(view, details)
+            && self.descends(view, summary)
             && self.takes_ports(line)
     }
 
-    fn descends(&self, view: &View, details: &Details) -> bool {
+    fn descends(&self, view: &View, summary: &Summary) -> bool {
         if self.filters.values("ancestor").is_empty() {
             return true;
         }
-        let layers = details.image.as_ref().map(|image| image.layers.as_slice());
+        let layers = summary.image.as_ref().map(|image| image.layers.as_slice());
         let by_name = self
             .filters
             .any("ancestor", |value| value == view.row.image_ref);
@@ -263,8 +280,8 @@ impl<'a> Selection<'a> {
     }
 }
 
-fn has_target(details: &Details, path: &str) -> bool {
-    details
+fn has_target(summary: &Summary, path: &str) -> bool {
+    summary
         .request
         .iter()
         .flat_map(|request| &request.storage.mounts)

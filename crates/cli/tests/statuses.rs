@@ -50,9 +50,9 @@ fn requests_that_contradict_themselves_are_125() {
         "error: a limit of memory and swap needs a limit of memory\nhint: add `--memory`",
     );
     fails(
-        &["run", "--init", "debian"],
+        &["run", "--rm", "--restart", "always", "debian"],
         125,
-        "`--init` is not there yet",
+        "cannot have the restart policy `always`",
     );
     fails(
         &["run", "--env-file", "/nonexistent/env", "debian"],

@@ -52,5 +52,5 @@ pub(crate) fn hierarchies() -> Result<Hierarchies, CgroupError> {
 /// # Errors
 /// As that start would fail.
 pub fn mount(root: &RootPlan) -> Result<OwnedFd, StartError> {
-    launch::root::mount(root, None, launch::overlay::Marks::Trusted)
+    launch::root::mount(root, None, launch::overlay::Marks::ours())
 }

@@ -13,7 +13,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::cgroup::{Cgroup, CgroupError};
-use crate::group::{Group, Stale, cgroup_failed};
+use crate::group::{Group, Own, Stale, cgroup_failed};
+use crate::home;
 use crate::launch::exec::{self, Target};
 use crate::launch::{self, Started, prepare};
 use crate::limits;
@@ -22,7 +23,8 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Container {
     plan: LaunchPlan,
-    cgroup: Cgroup,
+    /// `None`: it is in its keeper's.
+    cgroup: Option<Cgroup>,
     devpts: Option<OwnedFd>,
     /// Its mount namespace, where nobody can be waiting for one of its mounts to go: unmounting
     /// all of them takes time that the end of its first process need not wait for.
@@ -76,6 +78,20 @@ fn own_mounts(plan: &LaunchPlan, pid: Pid) -> Option<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
+impl Container {
+    /// Its control group, for an act that takes one.
+    fn grouped(&self, act: &str) -> Result<&Cgroup, CellError> {
+        self.cgroup.as_ref().ok_or_else(|| CellError::Refused {
+            act: format!("{act} the container"),
+            reason: "it has no control group of its own".into(),
+            hint: Some(
+                "systemd gives control groups to users, with cgroup version 2 and a session of the user's"
+                    .into(),
+            ),
+        })
+    }
+}
+
 impl Cell for Container {
     fn probe(host: &HostFacts) -> Vec<Missing> {
         crate::probe::probe(host)
@@ -86,8 +102,16 @@ impl Cell for Container {
         fds: CellFds,
         connect: &mut dyn Connect,
     ) -> Result<Self, StartError> {
-        let hierarchies = crate::ahead::hierarchies().map_err(|e| cgroup_failed(&e))?;
-        let mut group = Group::new(plan, &hierarchies, Stale::Kill);
+        let placed = home::groups::place(plan)?;
+        let (hierarchies, own, scope) = match placed {
+            Some(placed) => (placed.hierarchies, placed.own, placed.scope),
+            None => {
+                let found = crate::ahead::hierarchies().map_err(|e| cgroup_failed(&e))?;
+                (found, Own::Yes, None)
+            }
+        };
+        let group = Group::new(plan, &hierarchies, Stale::Kill);
+        let mut group = group.owned(own).in_scope(scope);
         let root = match connect.root() {
             Some(root) if !launch::root::has_own_ids(plan) => root,
             _ => launch::root::make(plan)?,
@@ -103,12 +127,7 @@ impl Cell for Container {
             started,
             terminal: prepared.terminal.take(),
         };
-        let (Some(cgroup), mut warnings) = group.keep() else {
-            return Err(prepare::step_failed(
-                "keep the cgroup",
-                rustix::io::Errno::NOENT,
-            ));
-        };
+        let (cgroup, mut warnings) = group.keep();
         warnings.extend(wanted.warnings);
         Ok(Container {
             plan: plan.clone(),
@@ -126,7 +145,7 @@ impl Cell for Container {
         let target = Target {
             plan: &self.plan,
             init: &main.started,
-            cgroup: &self.cgroup,
+            cgroup: self.cgroup.as_ref(),
             devpts: self.devpts.as_ref(),
         };
         let (started, terminal) =
@@ -199,7 +218,7 @@ impl Cell for Container {
 
     fn stats(&self) -> Result<Stats, CellError> {
         let mut stats = self
-            .cgroup
+            .grouped("measure")?
             .stats()
             .map_err(|e| refused("read the cgroup", &e))?;
         stats.networks = crate::probe::interfaces(self.pid(MAIN));
@@ -207,21 +226,24 @@ impl Cell for Container {
     }
 
     fn update(&self, limits: &Limits) -> Result<(), CellError> {
-        self.cgroup
+        self.grouped("limit")?
             .apply(limits)
             .map(drop)
             .map_err(|e| refused("change the limits", &e))
     }
 
     fn oom_killed(&self) -> bool {
-        matches!(self.cgroup.oom_kills(), Ok(Some(kills)) if kills > 0)
+        let kills = self.cgroup.as_ref().map(Cgroup::oom_kills);
+        matches!(kills, Some(Ok(Some(kills))) if kills > 0)
     }
 
     fn destroy(&mut self) -> Result<(), CellError> {
         // Frozen processes die when they are thawed.
         drop(self.mounts.take());
-        let _ = self.cgroup.kill_all();
-        let _ = self.cgroup.thaw();
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.kill_all();
+            let _ = cgroup.thaw();
+        }
         // The main process last: as the first of its pid namespace it does not end before every
         // other one has been waited for (pid_namespaces(7)).
         for (_, process) in std::mem::take(&mut self.processes).into_iter().rev() {
@@ -231,9 +253,12 @@ impl Cell for Container {
                 WaitIdOptions::EXITED,
             );
         }
-        self.cgroup
-            .remove()
-            .map_err(|e| refused("remove the cgroup", &e))
+        match &self.cgroup {
+            Some(cgroup) => cgroup
+                .remove()
+                .map_err(|e| refused("remove the cgroup", &e)),
+            None => Ok(()),
+        }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -247,13 +272,13 @@ impl Cell for Container {
 
 impl Freezer for Container {
     fn freeze(&self) -> Result<(), CellError> {
-        self.cgroup
+        self.grouped("pause")?
             .freeze()
             .map_err(|e| refused("pause the container", &e))
     }
 
     fn thaw(&self) -> Result<(), CellError> {
-        self.cgroup
+        self.grouped("resume")?
             .thaw()
             .map_err(|e| refused("resume the container", &e))
     }

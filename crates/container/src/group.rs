@@ -40,7 +40,7 @@ pub(crate) fn cgroup_failed(error: &CgroupError) -> StartError {
     }
 }
 
-fn systemd_failed(error: &SystemdError) -> StartError {
+pub(crate) fn systemd_failed(error: &SystemdError) -> StartError {
     match error.kind() {
         gamut_spec::Kind::Invalid => StartError::Request {
             message: error.to_string(),
@@ -120,9 +120,13 @@ pub(crate) fn needs(plan: &LaunchPlan) -> Needs {
         return Needs::everything();
     }
     let linux = plan.spec.linux().as_ref();
-    match linux.and_then(|l| l.resources().as_ref()) {
+    let needs = match linux.and_then(|l| l.resources().as_ref()) {
         Some(resources) => Needs::of(resources),
         None => Needs::standard(),
+    };
+    match plan.groups {
+        Groups::Unified => needs.and_unified(),
+        Groups::Needed | Groups::All => needs,
     }
 }
 

@@ -10,6 +10,7 @@ mod cell;
 pub mod cgroup;
 pub mod erofs;
 mod group;
+pub mod home;
 pub mod jail;
 mod launch;
 mod limits;

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use gamut_plan::host::{HostFacts, Missing, Weight};
+use gamut_plan::launch::Grouping;
 use gamut_plan::stats::Interface;
+use gamut_spec::Fault;
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsopen};
 
 use crate::cgroup::{Controller, Hierarchies};
+use crate::home;
 
 /// Looks at what a start would use.
 pub(crate) fn probe(host: &HostFacts) -> Vec<Missing> {
@@ -20,11 +23,28 @@ pub(crate) fn probe(host: &HostFacts) -> Vec<Missing> {
         })
     };
     if host.uid != 0 {
-        lack(
-            "root".into(),
-            "run gamut as root; rootless comes with a later version",
-            Weight::Fatal,
-        );
+        let (what, remedy) = match home::lack() {
+            Some(error) => (error.to_string(), error.hint()),
+            None => ("a user namespace".into(), None),
+        };
+        let remedy = remedy.unwrap_or_else(|| "`gamut info` tells what is in the way".into());
+        lack(what, &remedy, Weight::Fatal);
+    }
+    if let Some(home) = &host.home {
+        if home.grouping == Grouping::None {
+            lack(
+                "control groups for users: limits, `pause` and `stats` are refused".into(),
+                "use cgroup version 2 with systemd, and a session of the user's (`loginctl enable-linger`)",
+                Weight::Partial,
+            );
+        }
+        if !home.leads_out {
+            lack(
+                "pasta, or a default route: networks do not lead out of the host".into(),
+                "install passt",
+                Weight::Partial,
+            );
+        }
     }
     if host.kernel_version() < (5, 12) {
         let what = format!(

@@ -34,6 +34,11 @@ pub fn start(
 pub fn probe(level: Level, host: &HostFacts) -> Vec<Missing> {
     match level {
         Level::Container => Container::probe(host),
+        Level::Microvm if host.home.is_some() => vec![Missing {
+            what: "root, which a machine's devices and jail take".into(),
+            remedy: "use `--isolation container`, or run gamut as root".into(),
+            weight: Weight::Fatal,
+        }],
         Level::Microvm => Machine::probe(host),
         level => vec![Missing {
             what: format!("the `{level}` level, which this version of gamut has not got yet"),

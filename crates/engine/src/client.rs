@@ -5,65 +5,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use gamut_plan::cell::{CellError, Exit, Limits, StartError};
+use gamut_plan::cell::{Exit, Limits};
 use gamut_plan::launch::{ExecPlan, RootPlan};
+use gamut_plan::request::StopTimeout;
 pub use gamut_plan::wire::{Attached, Starter};
 use gamut_plan::wire::{MAX_PACKET_BYTES, Mark, Reply, Request, SOCKET_NAME, stream};
 use gamut_plan::{Stats, Status};
-use gamut_spec::{Fault, Kind};
 use gamut_sys::own_program;
 use gamut_sys::socket::Patience;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use thiserror::Error;
 
+pub use crate::client_error::ClientError;
 use crate::dirs::{Container, Dirs};
 use crate::keeper::PROGRAM_NAME;
-
-/// What can go wrong between a client and a keeper.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    #[error("cannot start the keeper: {0}")]
-    Spawn(std::io::Error),
-    #[error("the container is not running")]
-    NotRunning,
-    #[error("the keeper has gone away")]
-    Gone,
-    #[error("cannot speak to the keeper: {0}")]
-    Socket(Errno),
-    #[error("the keeper said what this version of gamut does not understand: {0}")]
-    Answer(String),
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Cell(#[from] CellError),
-}
-
-impl Fault for ClientError {
-    fn kind(&self) -> Kind {
-        match self {
-            ClientError::Spawn(_) | ClientError::Gone | ClientError::Socket(_) => Kind::Unavailable,
-            ClientError::NotRunning | ClientError::Refused(_) => Kind::Conflict,
-            ClientError::Answer(_) => Kind::Bug,
-            ClientError::Start(error) => error.kind(),
-            ClientError::Cell(error) => error.kind(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            ClientError::NotRunning => Some("start it with `gamut start`".into()),
-            ClientError::Gone => {
-                Some("its container was stopped with it; see `gamut ps -a`".into())
-            }
-            ClientError::Start(error) => error.hint(),
-            ClientError::Cell(error) => error.hint(),
-            _ => None,
-        }
-    }
-}
 
 /// What a keeper sends, one packet at a time.
 #[derive(Debug)]
@@ -224,7 +179,7 @@ impl Client {
         }
     }
 
-    fn done(&mut self, request: &Request) -> Result<(), ClientError> {
+    pub(crate) fn done(&mut self, request: &Request) -> Result<(), ClientError> {
         self.send(request, &[])?;
         match self.answer()?.0 {
             Reply::Done => Ok(()),
@@ -371,16 +326,38 @@ impl Client {
     pub fn stop(
         &mut self,
         signal: Option<i32>,
-        timeout_s: Option<Option<u32>>,
+        timeout: Option<StopTimeout>,
     ) -> Result<Exit, ClientError> {
-        self.send(&Request::Stop { signal, timeout_s }, &[])?;
+        self.send(&Request::Stop { signal, timeout }, &[])?;
         self.exited()
     }
 
+    /// Checks the workload's health now; gives the check's exit status, -1 for one that could not be run.
+    ///
     /// # Errors
-    /// [`ClientError::Cell`] if the counters cannot be read.
+    /// It has no check, or is paused.
+    pub fn check(&mut self) -> Result<i32, ClientError> {
+        self.send(&Request::Check, &[])?;
+        match self.answer()?.0 {
+            Reply::Checked { exit_code } => Ok(exit_code),
+            Reply::Exited { .. } => Err(ClientError::NotRunning),
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Asks for the counters, which [`Self::stats`] waits for: of many keepers each works meanwhile.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`].
+    pub fn ask_stats(&mut self) -> Result<(), ClientError> {
+        self.send(&Request::Stats, &[])
+    }
+
+    /// The counters that were asked for.
+    ///
+    /// # Errors
+    /// [`ClientError::Cell`] if they cannot be read.
     pub fn stats(&mut self) -> Result<Stats, ClientError> {
-        self.send(&Request::Stats, &[])?;
         match self.answer()?.0 {
             Reply::Stats(stats) => Ok(*stats),
             other => Err(refusal(other)),

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use gamut_plan::Phase;
-use gamut_plan::launch::LaunchPlan;
+use gamut_plan::launch::{Grouping, LaunchPlan};
 use gamut_plan::request::{EnvChange, Process, StopTimeout};
 use gamut_spec::image::{ContainerConfig, Descriptor, History, ImageConfig, change};
 use gamut_spec::reference::Reference;
@@ -51,16 +51,18 @@ impl Engine {
         let view = self.container(named)?;
         let details = self.details(&view);
         let missing = || EngineError::NoContainer(named.to_owned());
-        let (Some(plan), Some(image), Some(base)) =
-            (&details.plan, &details.image, &details.config)
-        else {
+        let (Some(plan), Some(image), Some(base)) = (
+            &details.plan,
+            &details.summary.image,
+            &details.summary.config,
+        ) else {
             return Err(missing());
         };
         let mut config = now_config(&view, &details, base);
         change::apply(&mut config, &options.changes)?;
         let mut layers = self.pinned(image)?;
         let mut entries = self.entries(image, options.format, &layers)?;
-        let paused = self.paused(&view, options.pause)?;
+        let paused = self.paused(&view, plan, options.pause)?;
         let new = self.changes_layer(&view, plan);
         drop(paused);
         let new = new?;
@@ -69,11 +71,11 @@ impl Engine {
             created: created.clone(),
             author: options.author.clone(),
             config,
-            ..base.clone()
+            ..ImageConfig::clone(base)
         };
         made.history.push(History {
             created,
-            created_by: Some(details.command().join(" ")),
+            created_by: Some(details.summary.command.clone().join(" ")),
             author: options.author.clone(),
             comment: options.message.clone(),
             empty_layer: new.entries == 0,
@@ -129,8 +131,15 @@ impl Engine {
     }
 
     /// Makes a running container stand still until the value goes.
-    fn paused(&self, view: &View, pause: Pause) -> Result<Option<Paused>, EngineError> {
-        if pause == Pause::No || view.status.phase != Phase::Running {
+    fn paused(
+        &self,
+        view: &View,
+        plan: &LaunchPlan,
+        pause: Pause,
+    ) -> Result<Option<Paused>, EngineError> {
+        // Without a group it cannot be stopped; what it writes meanwhile is in the image or not.
+        let goes_on = pause == Pause::No || plan.grouping == Grouping::None;
+        if goes_on || view.status.phase != Phase::Running {
             return Ok(None);
         }
         let mut keeper = self.connect(&view.row.id)?;
@@ -215,11 +224,12 @@ fn produced(
 fn now_config(view: &View, details: &Details, image: &ImageConfig) -> ContainerConfig {
     let mut config = image.config.clone();
     config.labels.clone_from(&view.row.labels);
-    let Some(request) = &details.request else {
+    let Some(request) = &details.summary.request else {
         return config;
     };
     take_process(&mut config, &request.process);
-    for (port, protocol) in details.exposed() {
+    config.healthcheck = request.health.over(&config);
+    for (port, protocol) in details.summary.exposed() {
         let key = format!("{port}/{}", protocol.name());
         config.exposed_ports.insert(key);
     }

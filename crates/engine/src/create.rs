@@ -3,15 +3,13 @@
 //! The directory comes first, then the row, then the plan: a directory without a row that nobody
 //! holds is a leftover that the next repair removes, and a row without a plan was cut short.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gamut_plan::draw::{self, Drawing};
 use gamut_plan::launch::{Durability, FilesPlan, NetworkPlan, RootPlan, Trace};
-use gamut_plan::request::{
-    AfterExit, IpcNamespace, Isolation, MountSource, NetworkMode, RunRequest, Sharing,
-    UserNamespace,
-};
+use gamut_plan::request::{AfterExit, Isolation, NetworkMode, PodRole, RunRequest, UserNamespace};
 use gamut_plan::{LaunchPlan, Level};
 use gamut_spec::digest::Digest;
 use gamut_spec::image::ImageConfig;
@@ -20,13 +18,13 @@ use gamut_store::layer::LayerRecord;
 use gamut_store::snapshot::{Driver, Fresh};
 
 use crate::client::Client;
-use crate::device::{self, stat};
+use crate::device;
 use crate::dirs::Container;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::image_mounts::MergedMount;
 use crate::network::{self, Addresses, LeaseOf};
-use crate::{names, record};
+use crate::{home, names, record};
 
 /// A container that has been made.
 #[derive(Debug, Clone)]
@@ -45,12 +43,15 @@ pub struct CreateOptions<'a> {
     pub trace: Trace,
     /// A keeper that the container is to be started by at once: it begins while the rest is drawn.
     pub keeper: Option<&'a Client>,
+    /// A pod that is recorded along with its infra container, which this is.
+    pub pod: Option<&'a db::Pod>,
 }
 
 /// An image that a container can be made from.
 #[derive(Debug, Clone)]
 pub struct Source {
-    pub id: Digest,
+    /// `None`: nothing, which has no image.
+    pub id: Option<Digest>,
     pub(crate) shown: Shown,
     /// Read when it is needed: the root is not drawn from it.
     pub(crate) config: OnceCell<ImageConfig>,
@@ -76,7 +77,32 @@ impl Engine {
         source: &Source,
         options: CreateOptions<'_>,
     ) -> Result<Created, EngineError> {
+        let created = self.create_quietly(request, source, options)?;
+        let config = self.config_of(source)?;
+        self.tell_of_made(&created, &request.image, labels(request, config));
+        Ok(created)
+    }
+
+    fn create_quietly(
+        &mut self,
+        request: &RunRequest,
+        source: &Source,
+        options: CreateOptions<'_>,
+    ) -> Result<Created, EngineError> {
+        let stands_alone = request.requires.is_empty() && request.storage.volumes_from.is_empty();
+        let request = &match stands_alone {
+            true => Cow::Borrowed(request),
+            false => Cow::Owned(self.with_others(request)?),
+        };
         network::check(&request.network)?;
+        for attachment in request
+            .network
+            .first()
+            .iter()
+            .chain(&request.network.further)
+        {
+            self.named_network(&NetworkMode::Named(attachment.network.clone()))?;
+        }
         let level = level(self, request)?;
         let id = names::container_id();
         let driver = self.driver()?;
@@ -154,7 +180,7 @@ impl Engine {
         source: &Source,
         options: CreateOptions<'_>,
     ) -> Result<Created, EngineError> {
-        let created = self.create(request, source, options)?;
+        let created = self.create_quietly(request, source, options)?;
         self.forget(&created.id);
         Ok(created)
     }
@@ -165,7 +191,7 @@ impl Engine {
             source,
             level,
             id,
-            ..
+            options,
         } = *making;
         if let Some(name) = &request.name
             && !names::is_container_name(name)
@@ -175,13 +201,18 @@ impl Engine {
         let row = |name: String| db::Container {
             id: id.to_owned(),
             name,
-            image_id: Some(source.id.clone()),
+            image_id: source.id.clone(),
             image_ref: request.image.clone(),
             created_ns: i64::try_from(record::now_ns()).unwrap_or(i64::MAX),
             level: level.name().to_owned(),
             request: serde_json::to_string(request).unwrap_or_default(),
             labels: labels(request, config),
             auto_remove: request.after_exit == AfterExit::Remove,
+            pod: request.pod.as_ref().map(|place| db::InPod {
+                id: place.pod.clone(),
+                name: String::new(),
+                is_infra: place.role == PodRole::Infra,
+            }),
         };
         let mut attempt = 0;
         loop {
@@ -190,11 +221,13 @@ impl Engine {
                 .clone()
                 .unwrap_or_else(|| names::container_name(attempt));
             let row = row(name.clone());
-            match self
-                .store
-                .db_mut()
-                .write(|transaction| transaction.insert_container(&row))
-            {
+            let inserted = self.store.db_mut().write(|transaction| {
+                if let Some(pod) = options.pod {
+                    transaction.insert_pod(pod)?;
+                }
+                transaction.insert_container(&row)
+            });
+            match inserted {
                 Ok(()) => return Ok(name),
                 Err(db::DbError::NameTaken { .. }) if request.name.is_none() && attempt < 20 => {
                     attempt += 1
@@ -219,9 +252,10 @@ impl Engine {
             id,
             ..
         } = *making;
-        let (network_plan, addresses) = self.network_of(request, config, id)?;
+        let (network_plan, addresses) = self.network_of(making, config, name)?;
         let dirs = self.dirs.container(id);
-        let volumes = self.volumes(making, config, &root)?;
+        let volumes = self.behind_mounts(making.request, making.id, config, &root)?;
+        let secrets = self.place_secrets(request, &dirs)?;
         let other = self.network_owner(&network_plan)?;
         let hostname = hostname(self, request, id, other.as_ref());
         let (hosts, hostname_file, resolv_conf) = match other {
@@ -240,6 +274,13 @@ impl Engine {
             resolv_conf,
         };
         let request = &self.with_ids(request)?;
+        let own_program = match request.process.init {
+            true => std::env::current_exe().map_err(|source| EngineError::HostPath {
+                path: "/proc/self/exe".to_owned(),
+                source,
+            })?,
+            false => PathBuf::new(),
+        };
         let drawn = draw::draw(Drawing {
             id,
             name,
@@ -248,7 +289,7 @@ impl Engine {
             image: config,
             host: self.host(),
             hostname: &hostname,
-            cgroup_parent: &self.instance().cgroup,
+            cgroup_parent: &self.group_parent(request)?,
             root,
             network: network_plan,
             files,
@@ -257,9 +298,11 @@ impl Engine {
             devices: device::devices(request)?,
             block_devices: device::block_devices(request)?,
             user_range: user_range(request, id),
+            secrets,
             terminal_size: options.terminal_size,
             log_path: dirs.log(),
             trace: options.trace,
+            own_program: &own_program,
             machine: self.machine(id, level, request, making.source)?,
         })?;
         record::write_plan(&dirs, &drawn.plan, |document| {
@@ -277,10 +320,13 @@ impl Engine {
 
     fn network_of(
         &mut self,
-        request: &RunRequest,
+        making: &Making<'_>,
         config: &ImageConfig,
-        id: &str,
+        name: &str,
     ) -> Result<(NetworkPlan, Addresses), EngineError> {
+        let Making {
+            request, id, level, ..
+        } = *making;
         Ok(match &request.network.mode {
             NetworkMode::None => (NetworkPlan::None, Addresses::default()),
             NetworkMode::Host => (NetworkPlan::Host, Addresses::default()),
@@ -288,46 +334,23 @@ impl Engine {
                 let other = self.store.db().container(other)?;
                 (NetworkPlan::Container(other.id), Addresses::default())
             }
+            NetworkMode::Namespace(path) => {
+                (NetworkPlan::Namespace(path.clone()), Addresses::default())
+            }
+            NetworkMode::Pasta(options) => self.by_pasta(request, config, options)?,
+            NetworkMode::Default
+                if self.leads_by_pasta() && !home::wants_bridge(&request.network) =>
+            {
+                self.by_pasta(request, config, &[])?
+            }
             NetworkMode::Default | NetworkMode::Named(_) => {
-                let network = self.default_network()?;
-                self.lease_network(
-                    &LeaseOf {
-                        id,
-                        request,
-                        image: config,
-                    },
-                    &network,
-                )?
+                let whose = LeaseOf::of(id, name, request);
+                let bridged = self.lease_networks(&whose, request, config)?;
+                let addresses =
+                    network::addresses(&bridged.endpoints, bridged.egress.as_ref(), level);
+                (NetworkPlan::Bridge(Box::new(bridged)), addresses)
             }
         })
-    }
-
-    /// The plan of the container whose network is shared.
-    fn network_owner(&self, network: &NetworkPlan) -> Result<Option<LaunchPlan>, EngineError> {
-        match network {
-            NetworkPlan::Container(id) => Ok(Some(record::read_plan(&self.dirs.container(id))?)),
-            _ => Ok(None),
-        }
-    }
-
-    /// The request with other containers named by their ids.
-    fn with_ids(&self, request: &RunRequest) -> Result<RunRequest, EngineError> {
-        let mut request = request.clone();
-        let id_of = |named: &str| self.store.db().container(named).map(|c| c.id);
-        let namespaces = &mut request.namespaces;
-        for sharing in [
-            &mut namespaces.pid,
-            &mut namespaces.uts,
-            &mut namespaces.cgroup,
-        ] {
-            if let Some(Sharing::Container(named)) = sharing {
-                *named = id_of(named)?;
-            }
-        }
-        if let Some(IpcNamespace::Container(named)) = &mut namespaces.ipc {
-            *named = id_of(named)?;
-        }
-        Ok(request)
     }
 
     /// Takes a container back: the row first, then what stands below it.
@@ -337,7 +360,7 @@ impl Engine {
             .db_mut()
             .write(|transaction| transaction.remove_container(id));
         let _ = self.store.remove_container_directory(id);
-        let _ = std::fs::remove_dir_all(self.dirs.container(id).anonymous_volumes());
+        crate::volumes::remove_nameless(&self.dirs.container(id).anonymous_volumes());
     }
 }
 
@@ -360,7 +383,7 @@ fn labels(
 }
 
 /// The level that a request gets here.
-fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
+pub(crate) fn level(engine: &Engine, request: &RunRequest) -> Result<Level, EngineError> {
     let floor = request.min_isolation.unwrap_or(Level::Container);
     let wanted = match request.isolation {
         Isolation::Default => Level::Container.max(floor),
@@ -407,75 +430,6 @@ fn user_range(request: &RunRequest, id: &str) -> Option<(u32, u32)> {
         let number = u32::from_str_radix(id.get(..4).unwrap_or("0"), 16).unwrap_or(0) % 16_384;
         ((1 << 30) + number * IDS, IDS)
     })
-}
-
-/// Directories behind the request's mounts, in their order, and behind the image's volumes.
-#[derive(Debug, Default)]
-pub(crate) struct Volumes {
-    pub(crate) sources: Vec<Option<PathBuf>>,
-    pub(crate) of_image: Vec<(PathBuf, PathBuf)>,
-}
-
-impl Engine {
-    fn volumes(
-        &self,
-        making: &Making<'_>,
-        config: &ImageConfig,
-        root: &RootPlan,
-    ) -> Result<Volumes, EngineError> {
-        let Making { request, id, .. } = *making;
-        // What shows the image: below every overlay lies a directory of the store's own, and a root that
-        // is no overlay is a copy that nobody has changed yet.
-        let image = match root.lower.split_last() {
-            Some((_base, image)) => image,
-            None => std::slice::from_ref(&root.upper),
-        };
-        let mut volumes = Volumes::default();
-        let dirs = self.dirs.container(id);
-        let mut anonymous = 0;
-        let mut next = |target: &Path| -> Result<PathBuf, EngineError> {
-            anonymous += 1;
-            let path = dirs.anonymous_volumes().join(format!("{anonymous}/_data"));
-            crate::volume::make(&path, image, target)?;
-            Ok(path)
-        };
-        for mount in &request.storage.mounts {
-            volumes.sources.push(match &mount.source {
-                MountSource::Tmpfs(_) => None,
-                MountSource::Bind { path, create, .. } => {
-                    if *create && !path.exists() {
-                        std::fs::create_dir_all(path).map_err(|source| EngineError::HostPath {
-                            path: path.display().to_string(),
-                            source,
-                        })?;
-                    }
-                    stat(path)?;
-                    Some(path.clone())
-                }
-                MountSource::Volume { name: None, .. } => Some(next(&mount.target)?),
-                MountSource::Volume {
-                    name: Some(name),
-                    copy_image_content,
-                } => {
-                    let path = self.dirs.volumes().join(name).join("_data");
-                    if !path.exists() {
-                        let from: &[PathBuf] = if *copy_image_content { image } else { &[] };
-                        crate::volume::make(&path, from, &mount.target)?;
-                    }
-                    Some(path)
-                }
-            });
-        }
-        for target in &config.config.volumes {
-            let target = PathBuf::from(target);
-            let covered = request.storage.mounts.iter().any(|m| m.target == target);
-            if !covered && target.is_absolute() {
-                let path = next(&target)?;
-                volumes.of_image.push((target, path));
-            }
-        }
-        Ok(volumes)
-    }
 }
 
 /// Where a container's directories are; for those who have an id.

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use gamut_net::subnet::{Subnet4, Subnet6};
 use gamut_plan::LaunchPlan;
-use gamut_plan::launch::{Endpoint, NetworkPlan, Protocol};
-use gamut_plan::request::RunRequest;
-use gamut_spec::image::ImageConfig;
+use gamut_plan::failure::Failure;
+use gamut_plan::health::Health;
+use gamut_plan::launch::Endpoint;
 use gamut_store::StoreError;
 use gamut_store::db::Image;
 use gamut_store::layer::Form;
@@ -14,17 +14,16 @@ use gamut_store::snapshot::Driver;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::record;
 use crate::start::View;
-use crate::{network, record};
+use crate::summary::Summary;
 
 /// Everything that was written down when a container was made. What is missing was cut short, or
-/// is of another version: lists must show such a container too.
+/// is of another version.
 #[derive(Debug, Clone)]
 pub struct Details {
-    pub request: Option<RunRequest>,
+    pub summary: Summary,
     pub plan: Option<LaunchPlan>,
-    pub image: Option<Image>,
-    pub config: Option<ImageConfig>,
     /// What its root is made by.
     pub driver: Option<Driver>,
 }
@@ -32,24 +31,34 @@ pub struct Details {
 impl Engine {
     #[must_use]
     pub fn details(&self, view: &View) -> Details {
-        let image = view
-            .row
-            .image_id
-            .as_ref()
-            .and_then(|id| self.store.db().image(id).ok().flatten());
         let plan = record::read_plan(&self.dirs.container(&view.row.id)).ok();
-        let driver = match (&plan, &image) {
+        let summary = self.summary_of_plan(view, plan.as_ref());
+        let driver = match (&plan, &summary.image) {
             (Some(plan), _) if plan.root.lower.is_empty() => Some(Driver::Copy),
             (Some(_), Some(image)) => Some(self.driver_of(image)),
             _ => None,
         };
         Details {
-            driver,
-            request: serde_json::from_str(&view.row.request).ok(),
+            summary,
             plan,
-            config: image.as_ref().and_then(|i| self.image_config(i).ok()),
-            image,
+            driver,
         }
+    }
+
+    /// The results of a container's health checks; `None` for one that has never had any.
+    #[must_use]
+    pub fn health(&self, view: &View) -> Option<Health> {
+        view.status.health?;
+        let dirs = self.dirs.container(&view.row.id);
+        Some(record::read_health(&dirs).unwrap_or_default())
+    }
+
+    /// What was written down of a container's last failure; `None`: it has not failed.
+    ///
+    /// # Errors
+    /// Damaged.
+    pub fn failure(&self, view: &View) -> Result<Option<Failure>, EngineError> {
+        Ok(record::read_failure(&self.dirs.container(&view.row.id))?)
     }
 
     /// The driver that keeps an image's layers: if they are of several forms, the top one's.
@@ -73,43 +82,17 @@ impl Engine {
 }
 
 impl Details {
-    /// The ports that the image or the request exposes, in order.
-    #[must_use]
-    pub fn exposed(&self) -> Vec<(u16, Protocol)> {
-        match (&self.request, &self.config) {
-            (Some(request), Some(config)) => network::exposed(request, config),
-            _ => Vec::new(),
-        }
-    }
-
     /// The addresses of the bridge on a network: IPv4, IPv6.
     #[must_use]
     pub fn gateways(endpoint: &Endpoint) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
         let (network, bits) = endpoint.subnet4;
-        let ipv4 = Subnet4::new(network, bits).ok();
-        let ipv6 = endpoint.subnet6.and_then(|net| Subnet6::new(net).ok());
+        let first4 = Subnet4::new(network, bits).map(|subnet| subnet.gateway());
+        let ipv6 = endpoint.address6.and(endpoint.subnet6);
+        let first6 = ipv6.and_then(|net| Subnet6::new(net, endpoint.prefix6).ok());
         (
-            ipv4.map(|subnet| subnet.gateway()),
-            endpoint.address6.and(ipv6).map(|subnet| subnet.gateway()),
+            endpoint.gateway4.or(first4.ok()),
+            ipv6.and(endpoint.gateway6)
+                .or(first6.map(|subnet| subnet.gateway())),
         )
-    }
-
-    /// The program and its arguments.
-    #[must_use]
-    pub fn command(&self) -> Vec<String> {
-        let process = self.plan.as_ref().and_then(|p| p.spec.process().as_ref());
-        process.and_then(|p| p.args().clone()).unwrap_or_default()
-    }
-
-    /// Docker's word for the network: `bridge`, `none`, `host`, `container:ID`.
-    #[must_use]
-    pub fn network_mode(&self) -> String {
-        match self.plan.as_ref().map(|p| &p.network) {
-            None => String::new(),
-            Some(NetworkPlan::None) => "none".into(),
-            Some(NetworkPlan::Host) => "host".into(),
-            Some(NetworkPlan::Container(id)) => format!("container:{id}"),
-            Some(NetworkPlan::Bridge(endpoint)) => endpoint.network.clone(),
-        }
     }
 }

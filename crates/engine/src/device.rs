@@ -42,12 +42,11 @@ pub(crate) fn devices(request: &RunRequest) -> Result<Vec<DeviceNode>, EngineErr
         if metadata.is_dir() {
             collect_devices(&device.source, &device.target, &letters, &mut nodes);
         } else {
-            let node = device_node(&metadata, &device.target, &letters).ok_or_else(|| {
-                EngineError::NotDevice {
+            let node = device_node(&metadata, (&device.source, &device.target), &letters)
+                .ok_or_else(|| EngineError::NotDevice {
                     path: device.source.display().to_string(),
                     what: "a device",
-                }
-            })?;
+                })?;
             nodes.push(node);
         }
     }
@@ -66,12 +65,16 @@ fn collect_devices(source: &Path, target: &Path, access: &str, nodes: &mut Vec<D
         if metadata.is_dir() {
             collect_devices(&entry.path(), &inside, access, nodes);
         } else {
-            nodes.extend(device_node(&metadata, &inside, access));
+            nodes.extend(device_node(&metadata, (&entry.path(), &inside), access));
         }
     }
 }
 
-fn device_node(metadata: &std::fs::Metadata, inside: &Path, access: &str) -> Option<DeviceNode> {
+fn device_node(
+    metadata: &std::fs::Metadata,
+    (source, inside): (&Path, &Path),
+    access: &str,
+) -> Option<DeviceNode> {
     let kind = metadata.file_type();
     let kind = if kind.is_block_device() {
         DeviceKind::Block
@@ -81,6 +84,7 @@ fn device_node(metadata: &std::fs::Metadata, inside: &Path, access: &str) -> Opt
         return None;
     };
     Some(DeviceNode {
+        source: source.to_owned(),
         path: inside.to_owned(),
         kind,
         major: rustix::fs::major(metadata.rdev()),

@@ -1,6 +1,6 @@
 //! [`Engine`]: one open store, and the directories of what runs.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -11,6 +11,7 @@ use gamut_store::snapshot::Driver;
 use crate::dirs::Dirs;
 use crate::error::EngineError;
 use crate::storage::Storage;
+use crate::summary::Images;
 
 /// The library that every front end is a client of. Opening it is cheap; it holds no lock, so
 /// any number of processes may each have one.
@@ -26,6 +27,7 @@ pub struct Engine {
     pub(crate) policy: Option<PathBuf>,
     /// What has readers of layers that are not whole wait, once any is used ([`crate::filler`]).
     guard: OnceCell<OwnedFd>,
+    pub(crate) images_seen: RefCell<Images>,
 }
 
 impl Engine {
@@ -34,6 +36,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Store`] if they cannot be used.
     pub fn open(dirs: Dirs) -> Result<Engine, EngineError> {
+        crate::home::settle();
         let store = Store::open(&dirs.root)?;
         Ok(Engine {
             dirs,
@@ -43,6 +46,7 @@ impl Engine {
             storage: OnceCell::new(),
             policy: None,
             guard: OnceCell::new(),
+            images_seen: RefCell::default(),
         })
     }
 

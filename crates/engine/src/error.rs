@@ -22,6 +22,7 @@ use crate::lazy_index::IndexError;
 use crate::lists::ListError;
 use crate::load::LoadError;
 use crate::logs::LogError;
+use crate::network::NetworksError;
 use crate::pull::PullError;
 use crate::push::PushError;
 use crate::record::RecordError;
@@ -70,6 +71,18 @@ pub enum EngineError {
     NoContainer(String),
     #[error("invalid container name `{0}`")]
     Name(String),
+    #[error(transparent)]
+    Volume(#[from] crate::volumes::VolumeError),
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretError),
+    #[error(transparent)]
+    Pod(#[from] crate::pods::PodError),
+    #[error(transparent)]
+    Asked(#[from] gamut_plan::request::RequestError),
+    #[error(transparent)]
+    Group(#[from] gamut_container::cgroup::CgroupError),
+    #[error("what was asked for when the container was made cannot be read: {0}")]
+    Request(String),
     #[error("the container {name} is running")]
     Running { name: String },
     #[error("the container {name} is not running")]
@@ -116,7 +129,7 @@ pub enum EngineError {
     NotYet { flag: &'static str },
     #[error("there is no network `{0}`")]
     NoNetwork(String),
-    #[error("the default network has no names, and so no aliases")]
+    #[error("only networks of your own have names, and so aliases")]
     Alias,
     #[error(transparent)]
     Kernel(Box<KernelError>),
@@ -143,6 +156,8 @@ pub enum EngineError {
     },
     #[error("{0}")]
     Subnet(#[from] gamut_net::subnet::SubnetError),
+    #[error(transparent)]
+    Networks(#[from] NetworksError),
 }
 
 impl EngineError {
@@ -163,6 +178,11 @@ impl EngineError {
             EngineError::Auth(e) => e,
             EngineError::Log(e) => e,
             EngineError::Network(e) => e,
+            EngineError::Group(e) => e,
+            EngineError::Volume(e) => e,
+            EngineError::Secret(e) => e,
+            EngineError::Pod(e) => e,
+            EngineError::Asked(e) => e,
             EngineError::Reference(e) => e,
             EngineError::Image(e) => e,
             EngineError::Kernel(e) => e.as_ref(),
@@ -174,6 +194,7 @@ impl EngineError {
             EngineError::Change(e) => e,
             EngineError::Lazy(e) => e.as_ref(),
             EngineError::Subnet(e) => e,
+            EngineError::Networks(e) => e,
             _ => return None,
         })
     }
@@ -238,6 +259,7 @@ impl Fault for EngineError {
             | EngineError::NotRunning { .. }
             | EngineError::RunsAlready { .. }
             | EngineError::Busy { .. } => Kind::Conflict,
+            EngineError::Request(_) => Kind::Bug,
             EngineError::Level { .. }
             | EngineError::StorageDriver { .. }
             | EngineError::Compression { .. }
@@ -267,7 +289,10 @@ impl Fault for EngineError {
             EngineError::NoAttestation { .. } => Some(
                 "`gamut image referrers` lists what the registry has; a pull keeps what is small".into(),
             ),
-            EngineError::Alias => Some("leave `--network-alias` out".into()),
+            EngineError::NoNetwork(_) => Some("`gamut network ls` lists what there is".into()),
+            EngineError::Alias => Some(
+                "make a network with `gamut network create NAME`, and run with `--network NAME`".into(),
+            ),
             EngineError::Level { .. } => Some("`gamut doctor` says what each level needs".into()),
             EngineError::StorageDriver { best, .. } => Some(format!(
                 "use `--storage-driver {best}`; `gamut doctor` says what each needs"

@@ -72,6 +72,7 @@ impl Engine {
     /// # Errors
     /// When an image cannot be mounted.
     pub fn remount(&self, container: &View) -> Result<(), EngineError> {
+        self.remount_volumes(&container.row)?;
         // A root that is a copy is stacked from nothing.
         let plan = record::read_plan(&self.dirs.container(&container.row.id));
         if plan.is_ok_and(|plan| plan.root.lower.is_empty()) {

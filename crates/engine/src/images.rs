@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use gamut_spec::digest::Digest;
-use gamut_spec::image::ImageConfig;
+use gamut_spec::image::{ImageConfig, Platform};
 use gamut_spec::reference::Reference;
 use gamut_store::StoreError;
 use gamut_store::db::Image;
@@ -15,6 +15,7 @@ pub use gamut_store::gc::{Force, Removed};
 use crate::create::{Shown, Source};
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::events::{self, Event, Kind};
 
 /// An image with its names.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl Engine {
         };
         Ok(Source {
             shown,
-            id: image.id,
+            id: Some(image.id),
             config: OnceCell::new(),
         })
     }
@@ -86,7 +87,10 @@ impl Engine {
         if let Some(config) = source.config.get() {
             return Ok(config);
         }
-        let config = self.config_by_id(&source.id)?;
+        let config = match &source.id {
+            Some(id) => self.config_by_id(id)?,
+            None => ImageConfig::of_nothing(Platform::host()),
+        };
         Ok(source.config.get_or_init(|| config))
     }
 
@@ -157,10 +161,11 @@ impl Engine {
     pub fn tag(&mut self, named: &str, name: &Reference) -> Result<(), EngineError> {
         let image = self.find_image(named)?;
         let name = canonical(name);
-        Ok(self
-            .store
+        self.store
             .db_mut()
-            .write(|transaction| transaction.tag(&name, &image.id))?)
+            .write(|transaction| transaction.tag(&name, &image.id))?;
+        self.tell_of_image("tag", &image.id, &name);
+        Ok(())
     }
 
     /// Takes names away and leaves the image: these, or, without any, all that it has.
@@ -179,10 +184,25 @@ impl Engine {
             true => [tags, digests].concat(),
             false => wanted,
         };
-        Ok(self.store.db_mut().write(|transaction| {
+        self.store.db_mut().write(|transaction| {
             gone.iter()
                 .try_for_each(|name| transaction.untag(name).map(drop))
-        })?)
+        })?;
+        for name in &gone {
+            self.tell_of_image("untag", &image.id, name);
+        }
+        Ok(())
+    }
+
+    /// Says what happened to an image.
+    pub(crate) fn tell_of_image(&self, action: &str, id: &Digest, name: &str) {
+        let attributes = events::attributes([("name", name)]);
+        self.tell(&Event::now(
+            Kind::Image,
+            action,
+            &id.to_string(),
+            attributes,
+        ));
     }
 
     /// Takes a name away, and the image with its last one.
@@ -201,6 +221,16 @@ impl Engine {
             None => ImageTarget::Id(&image.id),
         };
         let removed = self.store.remove_image(target, force)?;
+        for part in &removed {
+            match part {
+                Removed::Untagged(name) => self.tell_of_image("untag", &image.id, name),
+                Removed::Deleted(id) if *id == image.id => {
+                    self.tell_of_image("delete", id, &id.to_string());
+                }
+                // A layer of it.
+                Removed::Deleted(_) => {}
+            }
+        }
         self.release_images()?;
         crate::filler::client::look(&self.dirs);
         Ok(removed)

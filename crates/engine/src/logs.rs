@@ -1,9 +1,9 @@
 //! Reading what a keeper logged: the rotated files in order, then the current one, and, if asked,
 //! what is added to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,9 @@ pub struct Line {
     pub text: String,
     /// `stdout` or `stderr`.
     pub stream: String,
+    /// What was asked to be told with each line.
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
     pub time: Timestamp,
 }
 
@@ -95,6 +98,28 @@ pub fn read(
     each: impl FnMut(&Line) -> bool,
 ) -> Result<(), LogError> {
     Follower::after(path, selection, each).map(drop)
+}
+
+/// The last lines of the current file, with their newlines; fewer if they are long.
+pub(crate) fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    const MOST_BYTES: u64 = 64 << 10;
+    let Ok(Some(mut file)) = open(path) else {
+        return Vec::new();
+    };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let from = length.saturating_sub(MOST_BYTES);
+    let mut text = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(from))
+        .and_then(|_| file.read_to_end(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    // The first may be the end of one, which is no line.
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+    let mut texts: Vec<String> = lines.map(|line| line.text).collect();
+    texts.split_off(texts.len().saturating_sub(count))
 }
 
 fn open(path: &Path) -> Result<Option<File>, LogError> {

@@ -10,6 +10,7 @@ pub use gamut_store::share::Shared;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::images::{Force, ImageView, Removed};
+use crate::pods;
 use crate::start::{self, View};
 use crate::usage::{DiskUsage, Owner};
 
@@ -45,7 +46,7 @@ impl Engine {
                 view.status.phase,
                 Phase::Created | Phase::Exited | Phase::Failed
             );
-            if !ended || !takes(&view) {
+            if !ended || pods::is_infra(&view) || !takes(&view) {
                 continue;
             }
             match self.remove(&view.row.id, start::Force::No) {

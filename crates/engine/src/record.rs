@@ -9,6 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use gamut_plan::failure::Failure;
+use gamut_plan::health::Health;
 use gamut_plan::launch::Removal;
 use gamut_plan::{LaunchPlan, Status};
 use gamut_spec::{Fault, Kind};
@@ -19,6 +21,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::dirs::Container;
+use crate::summary::PlanExtract;
 
 #[derive(Debug, Error)]
 pub enum RecordError {
@@ -39,6 +42,8 @@ pub enum RecordError {
     },
     #[error("{} was written by another version of gamut (form {found})", .path.display())]
     Version { path: PathBuf, found: u32 },
+    #[error("the container was never finished: whoever made it was killed before it wrote {}", .path.display())]
+    Unfinished { path: PathBuf },
 }
 
 impl Fault for RecordError {
@@ -48,7 +53,9 @@ impl Fault for RecordError {
                 Kind::NotFound
             }
             RecordError::Read { .. } | RecordError::Write { .. } => Kind::Unavailable,
-            RecordError::Damaged { .. } | RecordError::Version { .. } => Kind::Conflict,
+            RecordError::Damaged { .. }
+            | RecordError::Version { .. }
+            | RecordError::Unfinished { .. } => Kind::Conflict,
         }
     }
 
@@ -57,7 +64,9 @@ impl Fault for RecordError {
             RecordError::Write { source, .. } if source.kind() == ErrorKind::StorageFull => {
                 Some("free some disk space".into())
             }
-            RecordError::Damaged { .. } | RecordError::Version { .. } => {
+            RecordError::Damaged { .. }
+            | RecordError::Version { .. }
+            | RecordError::Unfinished { .. } => {
                 Some("remove the container with `gamut rm -f` and make it anew".into())
             }
             _ => None,
@@ -106,6 +115,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
 
 const PLAN: &str = "plan.json";
 const STATUS: &str = "status.json";
+const HEALTH: &str = "health.json";
+const FAILURE: &str = "failure.json";
 
 /// Where a container's documents are: where its plan was put.
 fn place(container: &Container) -> &Path {
@@ -121,15 +132,31 @@ fn place(container: &Container) -> &Path {
 /// # Errors
 /// Missing, damaged, or of another form.
 pub fn read_plan(container: &Container) -> Result<LaunchPlan, RecordError> {
+    read_versioned(container, |plan: &LaunchPlan| plan.version)
+}
+
+/// As much of it as lists show.
+pub(crate) fn read_plan_extract(container: &Container) -> Result<PlanExtract, RecordError> {
+    read_versioned(container, |plan: &PlanExtract| plan.version)
+}
+
+fn read_versioned<T: DeserializeOwned>(
+    container: &Container,
+    version: impl Fn(&T) -> u32,
+) -> Result<T, RecordError> {
     let path = place(container).join(PLAN);
-    let plan: LaunchPlan = read(&path)?;
-    if plan.version == LaunchPlan::VERSION {
-        Ok(plan)
-    } else {
-        Err(RecordError::Version {
-            path,
-            found: plan.version,
-        })
+    let plan = match read(&path) {
+        // It comes last, and whoever makes it may be killed before.
+        Err(RecordError::Read { source, .. })
+            if source.kind() == ErrorKind::NotFound && container.directory.exists() =>
+        {
+            return Err(RecordError::Unfinished { path });
+        }
+        other => other?,
+    };
+    match version(&plan) {
+        LaunchPlan::VERSION => Ok(plan),
+        found => Err(RecordError::Version { path, found }),
     }
 }
 
@@ -174,6 +201,44 @@ pub fn read_status(container: &Container) -> Result<Status, RecordError> {
 pub fn write_status(container: &Container, status: &Status) -> Result<(), RecordError> {
     let path = place(container).join(STATUS);
     replace(&path, &document(&path, status)?)
+}
+
+/// The results of a container's health checks; none yet is fine.
+///
+/// # Errors
+/// Damaged.
+pub fn read_health(container: &Container) -> Result<Health, RecordError> {
+    match read(&place(container).join(HEALTH)) {
+        Err(RecordError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Ok(Health::default())
+        }
+        other => other,
+    }
+}
+
+/// # Errors
+/// What the disk says.
+pub fn write_health(container: &Container, health: &Health) -> Result<(), RecordError> {
+    let path = place(container).join(HEALTH);
+    replace(&path, &document(&path, health)?)
+}
+
+/// What was written down of a container's last failure; `None`: it has not failed.
+///
+/// # Errors
+/// Damaged.
+pub fn read_failure(container: &Container) -> Result<Option<Failure>, RecordError> {
+    match read(&place(container).join(FAILURE)) {
+        Err(RecordError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// # Errors
+/// What the disk says.
+pub fn write_failure(container: &Container, failure: &Failure) -> Result<(), RecordError> {
+    let path = place(container).join(FAILURE);
+    replace(&path, &document(&path, failure)?)
 }
 
 /// The right to be a container's keeper, held as a file lock (flock(2)): it ends with the process

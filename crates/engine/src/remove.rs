@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use gamut_plan::signal;
-use gamut_store::StoreError;
+use gamut_store::{StoreError, db};
 
 use crate::client::{Client, ClientError};
 use crate::dirs::Container;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::pods::PodError;
 use crate::record::{self, RecordError};
 use crate::start::Force;
 
@@ -25,9 +26,33 @@ impl Engine {
     /// another was quicker.
     pub fn remove(&mut self, named: &str, force: Force) -> Result<String, EngineError> {
         let row = self.store.db().container(named)?;
+        match row.pod {
+            Some(pod) if pod.is_infra => Err(PodError::Infra {
+                name: row.name,
+                pod: pod.name,
+            }
+            .into()),
+            _ => self.remove_row(named, row, force),
+        }
+    }
+
+    /// As [`Self::remove`], of what holds the namespaces of a pod that is being removed.
+    pub(crate) fn remove_infra(&mut self, id: &str) -> Result<String, EngineError> {
+        let row = self.store.db().container(id)?;
+        self.remove_row(id, row, Force::Yes)
+    }
+
+    fn remove_row(
+        &mut self,
+        named: &str,
+        row: db::Container,
+        force: Force,
+    ) -> Result<String, EngineError> {
         let dirs = self.dirs.container(&row.id);
         let began = Instant::now();
-        if record::is_kept(&dirs) {
+        // A keeper whose workload has ended holds the lock until it has cleared away.
+        let ended = record::read_status(&dirs).is_ok_and(|status| !status.is_live());
+        if record::is_kept(&dirs) && !ended {
             if force == Force::No {
                 return Err(EngineError::Running { name: row.name });
             }
@@ -43,14 +68,16 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
             // Somebody else removes it, or has begun to start it.
-            if force == Force::No || began.elapsed() > PATIENCE {
+            if (force == Force::No && !ended) || began.elapsed() > PATIENCE {
                 return Err(EngineError::Busy { name: row.name });
             }
             std::thread::sleep(Duration::from_millis(2));
             if self.store.db().container_by_id(&row.id)?.is_none() {
                 return Ok(row.id);
             }
-            kill(&dirs)?;
+            if force == Force::Yes {
+                kill(&dirs)?;
+            }
         };
         // Whoever held the lock before may have removed it.
         if self.store.db().container_by_id(&row.id)?.is_none() {
@@ -75,6 +102,7 @@ impl Engine {
         drop(lock);
         cleared?;
         if removed {
+            self.tell_of_container(&row, "destroy", []);
             Ok(row.id)
         } else {
             Err(EngineError::NoContainer(named.to_owned()))
@@ -107,7 +135,7 @@ impl Engine {
 /// what keeps others from taking it for a leftover.
 pub(crate) fn clear_directories(dirs: &Container) -> Result<(), StoreError> {
     let cleared = gamut_store::gc::remove_container_directory(&dirs.directory);
-    let _ = std::fs::remove_dir_all(dirs.anonymous_volumes());
+    crate::volumes::remove_nameless(&dirs.anonymous_volumes());
     let _ = std::fs::remove_dir_all(dirs.run());
     cleared
 }

@@ -14,7 +14,8 @@ use crate::start::Force;
 
 /// What an engine makes below its root. Nothing else there is touched: a root that was named by
 /// mistake loses nothing.
-const DIRECTORIES: [&str; 8] = [
+const DIRECTORIES: [&str; 9] = [
+    crate::events::DIRECTORY,
     "containers",
     "layers",
     "merged",
@@ -32,7 +33,7 @@ const FILES: [&str; 4] = [
 ];
 
 impl Engine {
-    /// Removes every container, image and volume, the default network and the control groups,
+    /// Removes every container, image and volume, the networks and the control groups,
     /// and the files that knew of them. Returns what was done, a line each. Settings of the host
     /// (forwarding) stay: others may rely on them by now.
     ///
@@ -40,6 +41,13 @@ impl Engine {
     /// The first thing that could not be removed; what came before it is gone.
     pub fn reset(mut self) -> Result<Vec<String>, EngineError> {
         let mut done = Vec::new();
+        for pod in self.store.db().pods()? {
+            match self.remove_pod(&pod.id, Force::Yes) {
+                Ok(_) => done.push(format!("removed the pod {}", pod.name)),
+                Err(error) if crate::start::error_is_not_found(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
         for row in self.store.db().containers()? {
             match self.remove(&row.id, Force::Yes) {
                 Ok(_) => done.push(format!("removed the container {}", row.name)),
@@ -47,7 +55,13 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        done.extend(self.repair()?);
+        done.extend(self.repair()?.done);
+        for network in self.store.db().networks()? {
+            if network.name != crate::network::DEFAULT_NETWORK {
+                self.off_host(&network)?;
+                done.push(format!("removed the network {}", network.name));
+            }
+        }
         let images = self.store.db().images()?.len();
         let instance = self.instance();
         let dirs = self.dirs.clone();
@@ -57,6 +71,7 @@ impl Engine {
         remove_network(&instance, &mut done)?;
         remove_groups(&instance, &mut done);
         crate::image_mounts::release_all(&dirs);
+        crate::volumes::release_all(&dirs)?;
         crate::storage::forget(&dirs);
         let _ = std::fs::remove_dir_all(dirs.filler());
         for directory in DIRECTORIES {
@@ -68,6 +83,7 @@ impl Engine {
         if images > 0 {
             done.push(format!("removed {images} images"));
         }
+        let _ = std::fs::remove_dir_all(dirs.run_root.join("networks"));
         // Only if they are empty now.
         let _ = std::fs::remove_dir(&dirs.run_root);
         let _ = std::fs::remove_dir(&dirs.root);

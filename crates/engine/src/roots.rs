@@ -25,7 +25,7 @@ impl Engine {
             true => nothing(),
             false => stacked(
                 &self.directories(&self.store.stack(layers), layers)?,
-                Marks::Trusted,
+                Marks::ours(),
             ),
         }
     }
@@ -44,7 +44,7 @@ impl Engine {
         }
         let tree = match trees.is_empty() {
             true => nothing(),
-            false => stacked(&trees, Marks::Trusted),
+            false => stacked(&trees, Marks::ours()),
         };
         // What was stacked holds what it needs.
         self.release_images()?;
@@ -63,7 +63,7 @@ pub(crate) fn container_tree(plan: &LaunchPlan) -> Result<OwnedFd, EngineError> 
 pub(crate) fn tree_below(plan: &LaunchPlan) -> Result<Option<OwnedFd>, EngineError> {
     match plan.root.lower.is_empty() {
         true => Ok(None),
-        false => stacked(&plan.root.lower, Marks::Trusted).map(Some),
+        false => stacked(&plan.root.lower, Marks::ours()).map(Some),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use gamut_plan::cell::{Exit, StartError};
+use gamut_plan::request::StopTimeout;
 use gamut_plan::{Phase, Status};
 use gamut_spec::Fault;
 use gamut_store::db;
@@ -112,11 +113,11 @@ impl Engine {
         &self,
         id: &str,
         signal: Option<i32>,
-        timeout_s: Option<Option<u32>>,
+        timeout: Option<StopTimeout>,
     ) -> Result<(), EngineError> {
         match self
             .connect(id)
-            .and_then(|mut client| client.stop(signal, timeout_s))
+            .and_then(|mut client| client.stop(signal, timeout))
         {
             Ok(_) | Err(ClientError::NotRunning | ClientError::Gone) => Ok(()),
             Err(error) => Err(error.into()),
@@ -168,11 +169,14 @@ fn record_start(dirs: &Container) -> Result<(OwnedFd, Status), ClientError> {
             hint: None,
         }));
     };
-    let before = record::read_status(dirs).unwrap_or_default();
+    // Who starts it by hand has its policy count anew.
+    let before = Status {
+        restarts: 0,
+        ..record::read_status(dirs).unwrap_or_default()
+    };
     let starting = Status {
         phase: Phase::Starting,
         boot_id: record::boot_id().to_owned(),
-        restarts: before.restarts,
         ..Status::default()
     };
     record::write_status(dirs, &starting).map_err(|e| failed("record the start", e))?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use gamut_spec::{Fault, Kind};
 pub use gamut_store::erofs::Compression;
 use gamut_store::seal::Sealing;
-use gamut_store::unpack::UnpackOptions;
+use gamut_store::unpack::{OpaqueXattr, UnpackOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
@@ -184,6 +184,7 @@ impl Engine {
     /// As [`Self::driver`], [`Self::compression`] and [`Self::sealing`].
     pub(crate) fn unpack_options(&self) -> Result<UnpackOptions, EngineError> {
         Ok(UnpackOptions {
+            opaque: OpaqueXattr::ours(),
             form: self.driver()?.form(),
             compression: self.compression()?,
             sealing: self.sealing()?,

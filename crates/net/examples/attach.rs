@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use gamut_net::link::Inside;
-use gamut_net::{Binding, Endpoint, Network, Protocol, endpoint};
+use gamut_net::{Binding, Endpoint, Network, Protocol, Reach, endpoint};
 use gamut_sys::netlink::unshare_network;
 
 type Anything = Box<dyn std::error::Error>;
@@ -20,7 +20,9 @@ fn main() -> Result<(), Anything> {
         table: "gamut-example".to_owned(),
         bridge: "gamut0".to_owned(),
         ipv4: "10.89.0.0/16".parse()?,
-        ipv6: Some("fd00:89::/64".parse()?),
+        gateway4: Ipv4Addr::new(10, 89, 0, 1),
+        ipv6: Some(("fd00:89::/64".parse()?, "fd00:89::1".parse()?)),
+        reach: Reach::Outside,
         mtu: 1500,
     };
     let first = Instant::now();

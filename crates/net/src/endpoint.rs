@@ -7,14 +7,25 @@ use rustix::io::Errno;
 
 use crate::error::NetworkError;
 use crate::link::{Counters, Inside, Interior, Tap, Veth};
-use crate::network::{Ensured, Network};
+use crate::network::{Ensured, Network, Reach};
 use crate::nft::{Redirect, Table};
 use crate::publish::{Binding, Protocol};
 use crate::subnet::mac_of;
 
+/// Whether a network is a container's way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The default routes lead through it.
+    Out,
+    /// Only its own addresses are reached by it.
+    Within,
+}
+
 /// A container's place on a network as it is meant to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    /// The container's end of the veth: [`crate::link::container_interface`].
+    pub container_interface: String,
     /// The host's end of the veth: [`crate::link::host_interface`].
     pub host_interface: String,
     /// The container's end's hardware address.
@@ -22,6 +33,8 @@ pub struct Endpoint {
     pub ipv4: Ipv4Addr,
     /// Counts only if the network has IPv6.
     pub ipv6: Option<Ipv6Addr>,
+    /// Counts only if the network reaches the outside.
+    pub way: Way,
 }
 
 impl Endpoint {
@@ -29,12 +42,14 @@ impl Endpoint {
     /// follow from it.
     pub fn at(network: &Network, container_id: &str, ipv4: Ipv4Addr) -> Endpoint {
         Endpoint {
-            host_interface: crate::link::host_interface(container_id),
+            container_interface: crate::link::container_interface(0),
+            host_interface: crate::link::host_interface(container_id, 0),
             mac: mac_of(ipv4),
             ipv4,
             ipv6: network
                 .ipv6
-                .map(|subnet| subnet.beside(&network.ipv4, ipv4)),
+                .map(|(subnet, _)| subnet.beside(&network.ipv4, ipv4)),
+            way: Way::Out,
         }
     }
 }
@@ -47,7 +62,7 @@ pub struct Attached {
 }
 
 /// Joins the network namespace `netns` to the network: makes the veth pair with its far end inside
-/// as `eth0`, puts loopback and `eth0` up, sets addresses and default routes. To be called on the
+/// under the endpoint's name, puts loopback and that up, sets addresses and default routes. To be called on the
 /// host; the calling thread visits `netns` once.
 pub fn attach(
     ensured: &mut Ensured<'_>,
@@ -70,14 +85,22 @@ pub fn attach_inside(
         host_name: &endpoint.host_interface,
         bridge_index: ensured.bridge_index,
         netns,
+        container_name: &endpoint.container_interface,
         mac: endpoint.mac,
         mtu: network.mtu,
     };
     veth.create(&mut ensured.route)?;
+    let leads_out = network.reach == Reach::Outside && endpoint.way == Way::Out;
     let interior = Interior {
+        interface: &endpoint.container_interface,
         ipv4: endpoint.ipv4,
         subnet4: network.ipv4,
-        ipv6: endpoint.ipv6.zip(network.ipv6),
+        ipv6: endpoint.ipv6.zip(network.ipv6.map(|(subnet, _)| subnet)),
+        gateway4: leads_out.then_some(network.gateway4),
+        gateway6: network
+            .ipv6
+            .map(|(_, gateway)| gateway)
+            .filter(|_| leads_out),
     };
     let has_ipv6 = inside.configure(netns, &interior)?;
     veth.settle(&mut ensured.route)?;

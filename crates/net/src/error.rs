@@ -28,7 +28,7 @@ pub enum NetworkError {
     },
     #[error("cannot set up `{object}` inside the container's network namespace: {source}")]
     Inside {
-        object: &'static str,
+        object: String,
         source: netlink::Error,
     },
     #[error("cannot list {object}: {source}")]
@@ -52,6 +52,15 @@ pub enum NetworkError {
         table: String,
         source: netlink::Error,
     },
+    #[error("cannot set up the egress policy in the packet filter's table `{table}`: {source}")]
+    Egress {
+        table: String,
+        source: netlink::Error,
+    },
+    #[error("cannot listen to what the egress policy denies: {0}")]
+    Denials(#[source] netlink::Error),
+    #[error("cannot make the resolver of the network's names: {0}")]
+    Resolver(#[source] Errno),
     #[error("cannot forget old connections: {0}")]
     Conntrack(#[source] netlink::Error),
     #[error("cannot set `{path}` to {value}: {source}")]
@@ -67,6 +76,8 @@ impl NetworkError {
         match self {
             NetworkError::Netlink(source)
             | NetworkError::Conntrack(source)
+            | NetworkError::Denials(source)
+            | NetworkError::Egress { source, .. }
             | NetworkError::Bridge { source, .. }
             | NetworkError::Link { source, .. }
             | NetworkError::Remove { source, .. }
@@ -74,7 +85,9 @@ impl NetworkError {
             | NetworkError::List { source, .. }
             | NetworkError::Table { source, .. }
             | NetworkError::Publish { source, .. } => source.errno(),
-            NetworkError::Enter(errno) | NetworkError::Return(errno) => Some(*errno),
+            NetworkError::Enter(errno)
+            | NetworkError::Return(errno)
+            | NetworkError::Resolver(errno) => Some(*errno),
             NetworkError::Sysctl { source, .. } => Some(*source),
             NetworkError::NoBridge(_) | NetworkError::Contended(_) => None,
         }
@@ -86,6 +99,10 @@ impl NetworkError {
             NetworkError::Table { .. } | NetworkError::Publish { .. }
         )
     }
+
+    fn is_of_egress(&self) -> bool {
+        matches!(self, NetworkError::Egress { .. } | NetworkError::Denials(_))
+    }
 }
 
 impl Fault for NetworkError {
@@ -96,6 +113,9 @@ impl Fault for NetworkError {
             _ => {}
         }
         match self.errno() {
+            Some(Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP) if self.is_of_egress() => {
+                Kind::HostLacks
+            }
             Some(Errno::PERM | Errno::ACCESS) => Kind::Denied,
             Some(Errno::ROFS) => Kind::HostLacks,
             Some(Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) => Kind::HostLacks,
@@ -114,6 +134,10 @@ impl Fault for NetworkError {
             }
             (Kind::HostLacks, NetworkError::Sysctl { .. }) => {
                 "/proc/sys is read-only here: set the value on the host"
+            }
+            (Kind::HostLacks, _) if self.is_of_egress() => {
+                "an egress policy needs Linux 5.16 or newer, with nf_tables for links \
+                 (`NF_TABLES_NETDEV`, `NETFILTER_INGRESS`, `NETFILTER_EGRESS`) and `nfnetlink_log`"
             }
             (Kind::HostLacks, _) if self.is_of_filter() => {
                 "the kernel needs nf_tables with NAT: load the modules `nf_tables`, `nft_nat`, \

@@ -11,32 +11,41 @@
 //!    lead there (`::1`, a family that the container lacks), a [`forward`]er does.
 //! 5. [`endpoint::unpublish`]; the death of the namespace takes the links along.
 //!
+//! [`egress`] keeps a workload from what it may not reach.
+//!
+//! On networks that users make, [`names`] keeps who is called what, and a [`resolver`] answers with it.
+//!
 //! [`publish`] reads `-p` and draws the columns of `ps`; [`subnet`] is the arithmetic of addresses;
 //! [`files`] writes `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
 #![forbid(unsafe_code)]
 
 mod conntrack;
+pub mod egress;
 pub mod endpoint;
 mod error;
 pub mod files;
 pub mod forward;
+pub mod home;
 pub mod link;
+pub mod names;
 mod network;
 pub mod nft;
 pub mod ports;
 pub mod publish;
+pub mod resolver;
+mod slots;
 pub mod subnet;
 mod sysctl;
 
 pub use endpoint::Endpoint;
 pub use error::NetworkError;
-pub use network::{Ensured, Network};
+pub use network::{Ensured, Network, Reach};
 pub use publish::{Binding, HostPort, Protocol, Publish};
 pub use sysctl::Change;
 
 use gamut_sys::netlink::{Protocol as Netlink, Socket};
 
-/// A socket for links, addresses and routes in the calling thread's network namespace.
+/// A socket for links, addresses and routes where networks are made.
 fn route_socket() -> Result<Socket, NetworkError> {
-    Socket::open(Netlink::Route).map_err(NetworkError::Netlink)
+    home::socket(Netlink::Route).map_err(NetworkError::Netlink)
 }

@@ -1,11 +1,12 @@
 //! A network: a bridge with its addresses, and a table of the packet filter that serves it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gamut_sys::netlink::{Error, Socket};
 use serde::{Deserialize, Serialize};
 
 use crate::error::NetworkError;
+use crate::home;
 use crate::link::{self, Bridge};
 use crate::nft::Table;
 use crate::subnet::{Subnet4, Subnet6};
@@ -19,10 +20,24 @@ pub struct Network {
     /// The bridge's interface name, at most 15 bytes.
     pub bridge: String,
     pub ipv4: Subnet4,
-    /// `None`: the network has no IPv6.
-    pub ipv6: Option<Subnet6>,
+    /// The bridge's own address.
+    pub gateway4: Ipv4Addr,
+    /// The network and the bridge's own address in it. `None`: the network has no IPv6.
+    pub ipv6: Option<(Subnet6, Ipv6Addr)>,
+    pub reach: Reach,
     /// Bytes; of the bridge and of every container's interface.
     pub mtu: u32,
+}
+
+/// What a network's containers can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Whatever the host can.
+    #[default]
+    Outside,
+    /// Each other, and the host by the bridge's addresses.
+    Internal,
 }
 
 /// A network that is there, and the ways to speak of it: what attaching and publishing need.
@@ -71,7 +86,7 @@ impl Network {
         let ipv6 = self.ipv6.filter(|_| sysctl::has_ipv6());
         let bridge = Bridge {
             name: &self.bridge,
-            ipv4: self.ipv4,
+            ipv4: (self.ipv4, self.gateway4),
             ipv6,
             mtu: self.mtu,
         };
@@ -80,17 +95,28 @@ impl Network {
             Some(_) => Families::V4AndV6,
             None => Families::V4,
         };
-        changes.extend(sysctl::prepare(&self.bridge, families)?);
+        let bridge_name = self.bridge.as_str();
+        changes.extend(home::there(|| sysctl::prepare(bridge_name, families))??);
         bridge.configure(route, bridge_index)?;
-        table.serve(&self.bridge, &self.ipv4, ipv6.as_ref())?;
+        table.serve(self, ipv6.map(|(subnet, _)| subnet))?;
         Ok(bridge_index)
     }
 
     /// The host as containers of this network reach it: what `host-gateway` stands for.
     pub fn gateways(&self) -> Vec<IpAddr> {
-        let mut gateways = vec![self.ipv4.gateway().into()];
-        gateways.extend(self.ipv6.map(|subnet| IpAddr::from(subnet.gateway())));
+        let mut gateways = vec![self.gateway4.into()];
+        gateways.extend(self.ipv6.map(|(_, gateway)| IpAddr::from(gateway)));
         gateways
+    }
+
+    /// Takes the network off the host: its bridge, and what the table has of it. What is not there is
+    /// fine. The caller sees to it that nobody is connected, or about to be.
+    pub fn remove(&self) -> Result<(), NetworkError> {
+        let mut table = Table::open(&self.table)?;
+        if table.exists()? {
+            table.forget(self)?;
+        }
+        link::delete_link(&self.bridge)
     }
 
     fn bridge_index(&self, route: &Socket) -> Result<Option<u32>, NetworkError> {

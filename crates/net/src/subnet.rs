@@ -116,7 +116,7 @@ impl Subnet4 {
         }
     }
 
-    /// Its first usable address, which the bridge takes.
+    /// Its first usable address, which the bridge takes unless it was told otherwise.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.network.to_bits() | 1)
     }
@@ -160,24 +160,32 @@ impl Subnet4 {
     }
 }
 
-/// An IPv6 network of 64 prefix bits.
+/// An IPv6 network of at most 126 prefix bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Subnet6 {
     network: Ipv6Addr,
+    bits: u8,
 }
 
 impl Subnet6 {
     /// The addresses that never leave a link (RFC 4291 § 2.5.6).
     pub(crate) const LINK_LOCAL: Subnet6 = Subnet6 {
         network: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+        bits: 64,
     };
 
-    /// The /64 at `network`, whose other bits are 0.
-    pub fn new(network: Ipv6Addr) -> Result<Subnet6, SubnetError> {
-        match network.to_bits() & u128::from(u64::MAX) {
-            0 => Ok(Subnet6 { network }),
-            _ => Err(SubnetError::HostBits(format!("{network}/64"))),
+    /// The network of `bits` prefix bits (1–126) at `network`, whose other bits are 0.
+    pub fn new(network: Ipv6Addr, bits: u8) -> Result<Subnet6, SubnetError> {
+        let text = || format!("{network}/{bits}");
+        match bits {
+            0 | 129.. => return Err(SubnetError::Syntax(text())),
+            127 | 128 => return Err(SubnetError::TooSmall(text())),
+            1..=126 => {}
+        }
+        match network.to_bits() & (u128::MAX >> bits) {
+            0 => Ok(Subnet6 { network, bits }),
+            _ => Err(SubnetError::HostBits(text())),
         }
     }
 
@@ -189,6 +197,7 @@ impl Subnet6 {
         octets[6..8].copy_from_slice(&subnet.to_be_bytes());
         Subnet6 {
             network: octets.into(),
+            bits: 64,
         }
     }
 
@@ -208,25 +217,30 @@ impl Subnet6 {
 
     /// The length of its prefix.
     pub fn bits(&self) -> u8 {
-        64
+        self.bits
+    }
+
+    /// Its highest address.
+    pub fn last(&self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.network.to_bits() | (u128::MAX >> self.bits))
     }
 
     /// The network as a [`Prefix`].
     pub fn prefix(&self) -> Prefix {
         Prefix {
             address: self.network.into(),
-            bits: 64,
+            bits: self.bits,
         }
     }
 
-    /// The bridge's address.
+    /// Its first usable address, which the bridge takes unless it was told otherwise.
     pub fn gateway(&self) -> Ipv6Addr {
         self.host(1)
     }
 
     /// Whether `address` is one of its addresses.
     pub fn contains(&self, address: Ipv6Addr) -> bool {
-        address.to_bits() >> 64 == self.network.to_bits() >> 64
+        (address.to_bits() ^ self.network.to_bits()) & !(u128::MAX >> self.bits) == 0
     }
 
     /// The address that goes with `address` of `subnet`: the same number within the network, so
@@ -248,7 +262,7 @@ impl fmt::Display for Subnet4 {
 
 impl fmt::Display for Subnet6 {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{}/64", self.network)
+        write!(to, "{}/{}", self.network, self.bits)
     }
 }
 
@@ -272,10 +286,8 @@ impl FromStr for Subnet6 {
 
     fn from_str(text: &str) -> Result<Subnet6, SubnetError> {
         let parsed = split(text).and_then(|(network, bits)| Some((network.parse().ok()?, bits)));
-        match parsed {
-            Some((network, 64)) => Subnet6::new(network),
-            _ => Err(SubnetError::Syntax(text.to_owned())),
-        }
+        let (network, bits) = parsed.ok_or_else(|| SubnetError::Syntax(text.to_owned()))?;
+        Subnet6::new(network, bits)
     }
 }
 
@@ -307,7 +319,12 @@ impl From<Subnet6> for String {
     }
 }
 
-/// The networks to try in turn for a bridge: 10.89.0.0/16, then those of Docker's default pools
+/// The networks to try in turn for a bridge that somebody makes: Docker's default pools.
+pub fn pools() -> impl Iterator<Item = Subnet4> {
+    candidates().skip(1)
+}
+
+/// The networks to try in turn for the default bridge: 10.89.0.0/16, then those of Docker's default pools
 /// (172.17.0.0/16–172.31.0.0/16, 192.168.0.0/20 in steps), then 10.90–10.254 in /24s.
 pub fn candidates() -> impl Iterator<Item = Subnet4> {
     let at = |a, b, c, bits| Subnet4 {
@@ -386,7 +403,13 @@ mod tests {
         ] {
             assert!(text.parse::<Subnet4>().is_err(), "{text}");
         }
-        for text in ["fd00::/48", "fd00::1/64", "fd00::", "10.0.0.0/64"] {
+        for text in [
+            "fd00::/127",
+            "fd00::1/64",
+            "fd00::",
+            "10.0.0.0/64",
+            "fd00::/0",
+        ] {
             assert!(text.parse::<Subnet6>().is_err(), "{text}");
         }
     }

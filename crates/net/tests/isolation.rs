@@ -1,6 +1,6 @@
 //! What must not be reachable.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsFd;
 
 use gamut_net::link::within;
@@ -78,7 +78,11 @@ fn another_bridge_of_ours_is_another_world() {
         network: gamut_net::Network {
             bridge: "gamut1".to_owned(),
             ipv4: "10.90.0.0/24".parse().unwrap(),
-            ipv6: Some("fd00:90::/64".parse().unwrap()),
+            gateway4: Ipv4Addr::new(10, 90, 0, 1),
+            ipv6: Some((
+                "fd00:90::/64".parse().unwrap(),
+                "fd00:90::1".parse().unwrap(),
+            )),
             ..lab.network.clone()
         },
     };

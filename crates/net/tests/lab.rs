@@ -10,7 +10,7 @@ use std::time::Duration;
 use gamut_net::link::{Inside, within};
 use gamut_net::nft::Table;
 use gamut_net::ports::Reserved;
-use gamut_net::{Endpoint, Network, Publish, endpoint, ports};
+use gamut_net::{Endpoint, Network, Publish, Reach, endpoint, ports};
 use gamut_sys::netlink::{Protocol, Requests, Socket, flag, unshare_network};
 
 pub(crate) const HOST4: &str = "192.0.2.1";
@@ -48,7 +48,12 @@ pub(crate) fn network() -> Network {
         table: "gamut-test".to_owned(),
         bridge: "gamut0".to_owned(),
         ipv4: "10.89.0.0/16".parse().unwrap(),
-        ipv6: Some("fd00:89::/64".parse().unwrap()),
+        gateway4: Ipv4Addr::new(10, 89, 0, 1),
+        ipv6: Some((
+            "fd00:89::/64".parse().unwrap(),
+            "fd00:89::1".parse().unwrap(),
+        )),
+        reach: Reach::Outside,
         mtu: 1500,
     }
 }
@@ -87,7 +92,7 @@ impl Lab {
         let (netns, mut inside) = Inside::create().unwrap();
         let attached = endpoint::attach_inside(&mut ensured, netns.as_fd(), &mut inside, &endpoint);
         let ipv6 = attached.unwrap().ipv6.unwrap();
-        await_ipv6(self.network.ipv6.unwrap().gateway());
+        await_ipv6(self.network.ipv6.unwrap().1);
         within(netns.as_fd(), || await_ipv6(ipv6)).unwrap();
         Container {
             id,
@@ -129,7 +134,7 @@ impl Lab {
 }
 
 /// A TCP server inside a namespace.
-pub(crate) fn listen(netns: &OwnedFd, address: impl ToSocketAddrs) -> TcpListener {
+pub(crate) fn listen(netns: &OwnedFd, address: impl ToSocketAddrs + Send) -> TcpListener {
     within(netns.as_fd(), || TcpListener::bind(address).unwrap()).unwrap()
 }
 

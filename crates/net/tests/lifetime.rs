@@ -106,7 +106,7 @@ fn eight_at_once_make_one_network() {
 fn a_container_takes_its_links_along() {
     let Some(lab) = Lab::new() else { return };
     let container = lab.container(2);
-    let name = host_interface(&container.id);
+    let name = host_interface(&container.id, 0);
     assert_eq!(list_links(&name).unwrap().len(), 1);
     // The same container again while the kernel still clears up after the first.
     drop(container);
@@ -142,7 +142,7 @@ fn subnets_of_the_host_are_seen() {
     let candidates = ["192.0.2.0/25", "10.89.4.0/24", "10.91.0.0/24"];
     let candidates = candidates.map(|text| text.parse::<Subnet4>().unwrap());
     assert_eq!(choose(candidates, &used).unwrap(), candidates[2]);
-    let six = lab.network.ipv6.unwrap().prefix();
+    let six = lab.network.ipv6.unwrap().0.prefix();
     assert!(used.iter().any(|one| one.overlaps(&six)));
 }
 
@@ -151,9 +151,12 @@ fn configuring_a_namespace_without_an_interface_fails_by_name() {
     let Some(lab) = Lab::new() else { return };
     let (netns, mut inside) = Inside::create().unwrap();
     let interior = Interior {
+        interface: "eth0",
         ipv4: "10.89.0.2".parse().unwrap(),
         subnet4: lab.network.ipv4,
         ipv6: None,
+        gateway4: None,
+        gateway6: None,
     };
     let error = inside.configure(netns.as_fd(), &interior).unwrap_err();
     assert!(error.to_string().contains("eth0"), "{error}");

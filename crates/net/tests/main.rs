@@ -9,3 +9,4 @@ mod lab;
 mod lifetime;
 mod publishing;
 mod reach;
+mod resolving;

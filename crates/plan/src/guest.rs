@@ -125,10 +125,19 @@ pub struct GuestNetwork {
     pub mac: [u8; 6],
     pub mtu: u32,
     pub address4: Ipv4Addr,
-    /// The network's address and the length of its prefix; its gateway is the first address in it.
+    /// The network's address and the length of its prefix.
     pub subnet4: (Ipv4Addr, u8),
-    /// An address and its network of 64 bits.
-    pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
+    /// The way out, if there is one.
+    pub gateway4: Option<Ipv4Addr>,
+    pub ipv6: Option<GuestIpv6>,
+}
+
+/// The interface's place on an IPv6 network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestIpv6 {
+    pub address: Ipv6Addr,
+    pub subnet: (Ipv6Addr, u8),
+    pub gateway: Option<Ipv6Addr>,
 }
 
 /// The ports of a process's connections.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::launch::Grouping;
+
 /// The facts that decide defaults. Cheap to gather: a handful of system calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
@@ -16,9 +18,45 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// How many CPUs this process may run on.
     pub cpus: u32,
+    /// How many group ids there are from 0 on: 65,536 or so in another's user namespace.
+    pub groups: u32,
+    /// Set for root of a user's home: a user namespace that a user without privileges has made.
+    #[serde(default)]
+    pub home: Option<HomeFacts>,
+}
+
+/// What root of a home can have of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeFacts {
+    /// The host's id of the user.
+    pub user: u32,
+    pub grouping: Grouping,
+    /// The control group that the user's systemd has, if that makes groups.
+    pub above: String,
+    /// The host has a default route, and pasta(1).
+    pub leads_out: bool,
+}
+
+impl HomeFacts {
+    /// The control group of a workload here: that of its scope, if it has one.
+    #[must_use]
+    pub fn group_of(&self, id: &str) -> Option<String> {
+        let above = self.above.trim_matches('/');
+        match self.grouping {
+            Grouping::Systemd => Some(format!("{above}/user.slice/gamut-{id}.scope")),
+            Grouping::Own | Grouping::None => None,
+        }
+    }
 }
 
 impl HostFacts {
+    /// Who makes control groups here.
+    #[must_use]
+    pub fn grouping(&self) -> Grouping {
+        let home = self.home.as_ref();
+        home.map_or(Grouping::Own, |home| home.grouping)
+    }
+
     /// The kernel's version as (major, minor); (0, 0) if it cannot be read.
     #[must_use]
     pub fn kernel_version(&self) -> (u32, u32) {

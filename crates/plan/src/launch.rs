@@ -1,5 +1,10 @@
 //! The launch plan: an OCI runtime specification plus what OCI has no word for.
 
+use crate::egress::EgressPolicy;
+use crate::health::HealthPlan;
+use crate::request::{SyslogAddress, SyslogFormat};
+use crate::restart::RestartPolicy;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -33,17 +38,49 @@ pub struct LaunchPlan {
     pub files: FilesPlan,
     pub streams: StreamsPlan,
     pub log: LogPlan,
+    /// `None`: to nobody.
+    #[serde(default)]
+    pub herald: Option<Herald>,
     pub stop: StopPlan,
     pub removal: Removal,
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// The pod that may have come to its end when this has.
+    #[serde(default)]
+    pub pod_to_end: Option<String>,
+    /// `None`: nobody asks.
+    #[serde(default)]
+    pub health: Option<HealthPlan>,
     /// Which control groups it gets on version 1.
     #[serde(default)]
     pub groups: Groups,
+    #[serde(default)]
+    pub grouping: Grouping,
+    /// Variables whose values no plan has.
+    #[serde(default)]
+    pub secrets: Vec<SecretVariable>,
     /// Where the time of a start goes is written to the trace.
     #[serde(default)]
     pub trace: Trace,
     /// Where the workload has a kernel of its own.
     #[serde(default)]
     pub machine: Option<MachinePlan>,
+}
+
+/// A secret that is a file of the workload's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    pub inside: PathBuf,
+    /// On the host.
+    pub file: PathBuf,
+}
+
+/// A secret that is a variable of the workload's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretVariable {
+    pub variable: String,
+    /// On the host, with the value.
+    pub file: PathBuf,
 }
 
 /// The virtual machine that a workload is alone in.
@@ -54,6 +91,9 @@ pub struct MachinePlan {
     pub memory_bytes: u64,
     /// An uncompressed ELF file with a PVH note, or a bzImage.
     pub kernel: PathBuf,
+    /// Nobody writes to the kernel's file any more: guests may share its pages.
+    #[serde(default)]
+    pub is_kernel_kept: bool,
     /// With the guest's first process, and the modules that the kernel needs.
     pub initramfs: PathBuf,
     pub discovery: Discovery,
@@ -75,7 +115,7 @@ pub enum Discovery {
 
 impl LaunchPlan {
     /// What this build writes and reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 /// The hierarchies of cgroup version 1 that a workload gets a group in.
@@ -85,8 +125,23 @@ pub enum Groups {
     /// Those that limits and statistics need.
     #[default]
     Needed,
+    /// The same, and one on version 2, which is all that the workload sees.
+    Unified,
     /// All that there are: who asked for the workload looks for it there.
     All,
+}
+
+/// Who makes a workload's control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grouping {
+    /// We do, as directories.
+    #[default]
+    Own,
+    /// The user's systemd does, as a scope.
+    Systemd,
+    /// Nobody: it stays in its keeper's.
+    None,
 }
 
 /// Whether the keeper notes when each phase of the start was reached.
@@ -156,27 +211,113 @@ pub enum NetworkPlan {
     Host,
     /// That of another container, by its id.
     Container(String),
-    Bridge(Box<Endpoint>),
+    /// One that somebody else has made, by its file.
+    Namespace(PathBuf),
+    Bridge(Box<Bridged>),
+    /// One that a user without privileges has, by pasta(1).
+    Pasta(Box<PastaPlan>),
+}
+
+/// A network by the host's sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PastaPlan {
+    pub ports: Vec<PublishedPort>,
+    /// For pasta(1), after ours.
+    pub options: Vec<String>,
+}
+
+/// Places on bridge networks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bridged {
+    /// In the order in which they were joined; none, if it has left them all.
+    pub endpoints: Vec<Endpoint>,
+    pub ports: Vec<PublishedPort>,
+    /// Who is asked for names that no network has; none: the host's servers.
+    pub dns_servers: Vec<IpAddr>,
+    /// What may be reached; `None`: everything.
+    #[serde(default)]
+    pub egress: Option<EgressPolicy>,
+}
+
+impl Bridged {
+    /// The network that the default routes and the published ports go by: the one of the highest
+    /// priority (the first of equals) that reaches the outside, or, if none does, the first.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&Endpoint> {
+        let endpoints = self.endpoints.iter().rev();
+        let outside = endpoints.filter(|endpoint| endpoint.reach == Reach::Outside);
+        // Of equals it is the last one that counts: hence backwards.
+        let highest = outside.max_by_key(|endpoint| endpoint.priority);
+        highest.or(self.endpoints.first())
+    }
+
+    /// The lowest place that is free.
+    #[must_use]
+    pub fn free_place(&self) -> u8 {
+        let is_free = |place: &u8| self.endpoints.iter().all(|one| one.place != *place);
+        (0..u8::MAX).find(is_free).unwrap_or(u8::MAX)
+    }
+}
+
+impl Endpoint {
+    /// Its own addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let own4 = std::iter::once(IpAddr::from(self.address4));
+        own4.chain(self.address6.map(IpAddr::from))
+    }
+
+    /// Another own name, which is the first, where the network has names.
+    pub fn call(&mut self, name: &str) {
+        if let Some(own) = self.names.first_mut() {
+            name.clone_into(own);
+        }
+    }
+}
+
+/// What the containers of a network can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    #[default]
+    Outside,
+    /// Each other only.
+    Internal,
 }
 
 /// One place on a bridge network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
+    /// The number of its interface inside: 0 is `eth0`.
+    pub place: u8,
     /// The network's name: `bridge` is the default one.
     pub network: String,
+    /// 64 hexadecimal digits.
+    pub network_id: String,
     /// The bridge's link name.
     pub bridge: String,
     /// The nftables table that serves it.
     pub table: String,
     /// The network's address and the length of its prefix.
     pub subnet4: (Ipv4Addr, u8),
-    /// A network of 64 bits.
+    /// The bridge's own address; `None`: the network's first.
+    pub gateway4: Option<Ipv4Addr>,
     pub subnet6: Option<Ipv6Addr>,
+    /// The length of its prefix.
+    pub prefix6: u8,
+    /// The bridge's own address; `None`: the network's first.
+    pub gateway6: Option<Ipv6Addr>,
+    pub reach: Reach,
     pub mtu: u32,
     pub mac: [u8; 6],
     pub address4: Ipv4Addr,
     pub address6: Option<Ipv6Addr>,
-    pub ports: Vec<PublishedPort>,
+    /// What it is called on the network, its own name first; none: the network has no names.
+    pub names: Vec<String>,
+    /// Those of them that it was given for this network.
+    pub aliases: Vec<String>,
+    /// See [`Bridged::way_out`].
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// One port to be published; ranges of container ports are spelled out.
@@ -283,7 +424,25 @@ pub enum LogPlan {
         max_bytes: Option<u64>,
         /// How many files there may be, the current one included; at least 1.
         max_files: u32,
+        /// Told with each line.
+        #[serde(default)]
+        attributes: BTreeMap<String, String>,
     },
+}
+
+/// To whom each line of output is told as it comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Herald {
+    Syslog {
+        /// `None`: this host's.
+        address: Option<SyslogAddress>,
+        facility: u8,
+        format: SyslogFormat,
+        tag: String,
+    },
+    /// With these fields beside the line (systemd.journal-fields(7)).
+    Journald { fields: BTreeMap<String, String> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,17 @@
 pub mod caps;
 pub mod cell;
 pub mod draw;
+pub mod egress;
+pub mod failure;
 pub mod frame;
 pub mod guest;
+pub mod health;
 pub mod host;
 pub mod launch;
 pub mod level;
+pub mod places;
 pub mod request;
+pub mod restart;
 pub mod signal;
 pub mod stats;
 pub mod status;

@@ -1,6 +1,7 @@
 //! What the keeper writes down about its workload: `status.json` in the container's directory,
 //! replaced atomically, written before the act it describes.
 
+use crate::health::Verdict;
 use crate::launch::PortBinding;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ pub enum Phase {
     Starting,
     Running,
     Paused,
+    /// Ended, and about to be started again by its keeper.
+    Restarting,
     /// Ran and ended; `exit_code` says how.
     Exited,
     /// Never came to run; `error` says why.
@@ -37,6 +40,9 @@ pub struct Status {
     /// /proc/sys/kernel/random/boot_id at the start: a process id of an earlier boot means nothing.
     pub boot_id: String,
     pub restarts: u32,
+    /// What its checks say, where it has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Verdict>,
     /// Published ports, while it runs.
     pub ports: Vec<PortBinding>,
     /// What the user was warned of at the start.
@@ -47,6 +53,9 @@ impl Status {
     /// A keeper should be there.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running | Phase::Paused)
+        matches!(
+            self.phase,
+            Phase::Starting | Phase::Running | Phase::Paused | Phase::Restarting
+        )
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Status;
 use crate::cell::{CellError, Exit, Limits, StartError};
-use crate::launch::{ExecPlan, LaunchPlan, RootPlan};
+use crate::launch::{Endpoint, ExecPlan, LaunchPlan, RootPlan};
+use crate::request::StopTimeout;
 use crate::stats::Stats;
 
 /// The longest packet.
@@ -66,14 +67,35 @@ pub enum Request {
     /// Signal, wait, kill. `None`: as planned.
     Stop {
         signal: Option<i32>,
-        timeout_s: Option<Option<u32>>,
+        // Not an `Option` in an `Option`, of which JSON keeps one.
+        timeout: Option<StopTimeout>,
     },
     Stats,
     Update(Box<Limits>),
     Pause,
     Resume,
+    /// Join a network, where its addresses are leased.
+    Join(Box<Joining>),
+    /// The container has another name, in its plan too.
+    Rename {
+        name: String,
+    },
+    /// Leave a network, by its id.
+    Leave {
+        network_id: String,
+    },
+    /// Check its health now; the answer is [`Reply::Checked`].
+    Check,
     /// The container is in the database no more: what lies on disk of it can go.
     ClearAway,
+}
+
+/// A place on a network, to be taken while the workload runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joining {
+    pub endpoint: Endpoint,
+    /// The resolver's file from now on, if that changes.
+    pub resolv_conf: Option<String>,
 }
 
 /// What becomes of the connection that has started a workload.
@@ -116,6 +138,10 @@ pub enum Reply {
         warnings: Vec<String>,
     },
     StartFailed(StartError),
+    /// A health check is over.
+    Checked {
+        exit_code: i32,
+    },
     /// The exec'd process runs; its terminal's master comes as a descriptor.
     ExecStarted {
         pid: i32,

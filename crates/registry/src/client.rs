@@ -35,6 +35,8 @@ pub struct Options {
     pub insecure: Vec<String>,
     /// Directories with `HOST[:PORT]/*.crt`.
     pub certificates: Vec<PathBuf>,
+    /// A directory with such files for every registry.
+    pub own_certificates: Option<PathBuf>,
     pub timeouts: Timeouts,
     pub patience: Patience,
     /// The longest piece of a blob that is sent in one request.
@@ -51,6 +53,7 @@ impl Default for Options {
                 "/etc/docker/certs.d".into(),
                 "/etc/containers/certs.d".into(),
             ],
+            own_certificates: None,
             timeouts: Timeouts::default(),
             patience: Patience::default(),
             chunk_bytes: CHUNK_BYTES,
@@ -311,7 +314,8 @@ impl Client {
         } else {
             let mut names = vec![registry, api_host];
             names.dedup();
-            let found = credentials_for(&options.certificates, &names)?;
+            let own = options.own_certificates.as_deref();
+            let found = credentials_for(&options.certificates, &names, own)?;
             let trust = if found.is_empty() {
                 Trust::System
             } else {

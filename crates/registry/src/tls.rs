@@ -119,12 +119,16 @@ impl std::fmt::Debug for Identification {
 pub(crate) fn credentials_for(
     directories: &[PathBuf],
     names: &[&str],
+    own: Option<&Path>,
 ) -> Result<Identification, RegistryError> {
     let mut found = Identification::default();
     for directory in directories {
         for name in names {
             read_directory(&directory.join(name), &mut found)?;
         }
+    }
+    if let Some(own) = own {
+        read_directory(own, &mut found)?;
     }
     Ok(found)
 }
@@ -198,10 +202,10 @@ mod tests {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         fs::write(certs.join("ca.crt"), format!("{pem}{pem}")).unwrap();
         let directories = [directory.path().to_owned(), "/nonexistent".into()];
-        let found = credentials_for(&directories, &["host:5000", "other"]).unwrap();
+        let found = credentials_for(&directories, &["host:5000", "other"], None).unwrap();
         assert_eq!(found.authorities.len(), 2);
         fs::write(certs.join("bad.crt"), "x").unwrap();
-        let error = credentials_for(&directories, &["host:5000"]).unwrap_err();
+        let error = credentials_for(&directories, &["host:5000"], None).unwrap_err();
         assert!(error.to_string().contains("bad.crt"), "{error}");
     }
 }

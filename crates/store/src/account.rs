@@ -38,6 +38,8 @@ pub enum Owner {
     Kernel(String),
     /// `cache/`: compiled filters, and guests' initramfs.
     Filters,
+    /// `events/`: the log of what has happened.
+    Events,
     /// The directories that hold the rest, and the mount points below every root.
     Frame,
     /// Nothing that this program knows, by its path.
@@ -61,6 +63,7 @@ impl Owner {
             Self::Database => PathBuf::from("state.db"),
             Self::Kernel(name) => Path::new("kernels").join(name),
             Self::Filters => PathBuf::from("cache"),
+            Self::Events => PathBuf::from("events"),
             Self::Frame => return None,
         })
     }
@@ -131,6 +134,7 @@ fn owner(path: &[u8]) -> Owner {
         ("kernels", None, None) | ("kernels", Some("default" | "build.log"), None) => Owner::Frame,
         ("kernels", Some(name), _) => Owner::Kernel(own(name)),
         ("cache", ..) => Owner::Filters,
+        ("events", ..) => Owner::Events,
         (
             directory @ ("layers" | "merged" | "containers" | "ingest" | "volumes"),
             Some(name),
@@ -181,6 +185,7 @@ mod tests {
             ("kernels/default", Owner::Frame),
             ("kernels/0123/kernel", Owner::Kernel("0123".into())),
             ("cache", Owner::Filters),
+            ("events/log", Owner::Events),
             ("lost+found", Owner::Foreign("lost+found".into())),
         ] {
             assert_eq!(owner(path.as_bytes()), wanted, "{path}");

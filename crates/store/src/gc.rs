@@ -89,13 +89,18 @@ impl Store {
         Ok(removed)
     }
 
-    /// Removes every layer, blob and partial download that no image needs and no process is using.
+    /// Removes every layer, blob and partial download that no image needs and no process is using. What no
+    /// row names goes first: on a full disk that makes the room which the rows' own removal takes.
     pub fn collect_garbage(&mut self) -> Result<(), StoreError> {
-        for layer in self
-            .db_mut()
-            .write(|transaction| transaction.forget_unused_layers())?
-        {
-            self.discard_layer(&layer.diff_id, &layer.directory)?;
+        let path = self.root().join("ingest");
+        let ingest = pin::open_directory(&path)?;
+        for name in names_in(&path)? {
+            discard(ingest.as_fd(), &name).map_err(FileError::at("remove", &path.join(&name)))?;
+        }
+        for name in names_in(self.blobs().directory())? {
+            if !name.starts_with(TEMPORARY_PREFIX) {
+                self.discard_blob(&name)?;
+            }
         }
         for name in names_in(self.layers().directory())? {
             if name == BASE || name.starts_with(TEMPORARY_PREFIX) {
@@ -105,16 +110,12 @@ impl Store {
                 self.discard_layer(&known.record.diff_id, &name)?;
             }
         }
-        for name in names_in(self.blobs().directory())? {
-            if !name.starts_with(TEMPORARY_PREFIX) {
-                self.discard_blob(&name)?;
-            }
-        }
         self.discard_merged()?;
-        let path = self.root().join("ingest");
-        let ingest = pin::open_directory(&path)?;
-        for name in names_in(&path)? {
-            discard(ingest.as_fd(), &name).map_err(FileError::at("remove", &path.join(&name)))?;
+        let unused = self
+            .db_mut()
+            .write(|transaction| transaction.forget_unused_layers())?;
+        for layer in unused {
+            self.discard_layer(&layer.diff_id, &layer.directory)?;
         }
         Ok(())
     }

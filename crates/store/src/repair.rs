@@ -100,11 +100,10 @@ impl Store {
     /// Container directories without a row: the row comes first and goes first.
     fn remove_orphaned_containers(&self, report: &mut RepairReport) -> Result<(), StoreError> {
         let path = self.root().join("containers");
-        for name in names_in(&path)? {
-            let temporary = name.starts_with(TEMPORARY_PREFIX);
-            if !temporary && self.db().container_by_id(&name)?.is_none() {
-                remove(report, &path, &name)?;
-            }
+        let mut names = names_in(&path)?;
+        names.retain(|name| !name.starts_with(TEMPORARY_PREFIX));
+        for name in self.db().without_container(names)? {
+            remove(report, &path, &name)?;
         }
         Ok(())
     }
@@ -127,12 +126,9 @@ impl Store {
                 }
             }
         }
-        for container in self.db().containers()? {
-            if !self.container_directory(&container.id).is_dir() {
-                report.missing.push(Missing::Container {
-                    id: container.id,
-                    name: container.name,
-                });
+        for (id, name) in self.db().container_names()? {
+            if !self.container_directory(&id).is_dir() {
+                report.missing.push(Missing::Container { id, name });
             }
         }
         Ok(())

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use gamut_spec::{Fault, Kind};
 use gamut_store::db::{
-    Container, Db, DbError, LeaseRequest, Network, Protocol, PublishedPort, Transaction,
+    Container, Db, DbError, LeaseRequest, Network, NetworkOptions, Protocol, PublishedPort,
+    Transaction,
 };
 
 fn open(directory: &Path) -> Db {
@@ -25,6 +26,7 @@ fn container(number: u32) -> Container {
         request: "{\"env\": [\"A=1\"]}".into(),
         labels: BTreeMap::from([("a".into(), "b".into())]),
         auto_remove: false,
+        pod: None,
     }
 }
 
@@ -38,7 +40,10 @@ fn network(name: &str, subnet4: Option<&str>, subnet6: Option<&str>) -> Network 
         gateway4: subnet4.map(|s: gamut_store::db::Subnet4| (s.address.to_bits() + 1).into()),
         subnet6,
         gateway6: subnet6.map(|s: gamut_store::db::Subnet6| (s.address.to_bits() + 1).into()),
-        options: BTreeMap::from([("mtu".into(), "1500".into())]),
+        options: NetworkOptions {
+            mtu: Some(1500),
+            ..NetworkOptions::default()
+        },
     }
 }
 
@@ -58,7 +63,6 @@ fn a_new_database_is_its_owners_only_and_is_opened_again() {
     drop(db);
     let db = open(directory.path());
     assert_eq!(db.containers().expect("listed"), [container(1)]);
-    db.checkpoint().expect("written back");
 }
 
 #[test]

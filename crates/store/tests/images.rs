@@ -66,6 +66,7 @@ pub(crate) fn container(name: &str, image: &Image) -> Container {
         request: "{}".into(),
         labels: BTreeMap::from([("k".into(), "v \"quoted\"".into())]),
         auto_remove: true,
+        pod: None,
     }
 }
 

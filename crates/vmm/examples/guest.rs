@@ -139,9 +139,12 @@ fn say(port: u32, bytes: usize) -> Answer {
 fn link_local() -> Answer {
     let namespace = OwnedFd::from(fs::File::open("/proc/self/ns/net")?);
     let interior = Interior {
+        interface: "eth0",
         ipv4: Ipv4Addr::new(169, 254, 1, 2),
         subnet4: Subnet4::new(Ipv4Addr::new(169, 254, 0, 0), 16)?,
         ipv6: None,
+        gateway4: None,
+        gateway6: None,
     };
     Inside::open(namespace.as_fd())?.configure(namespace.as_fd(), &interior)?;
     Ok("configured".to_owned())
@@ -163,9 +166,12 @@ fn http(method: &str, path: &str, fields: &[&str]) -> Answer {
 fn network() -> Answer {
     let namespace = OwnedFd::from(fs::File::open("/proc/self/ns/net")?);
     let interior = Interior {
+        interface: "eth0",
         ipv4: OWN,
         subnet4: Subnet4::new(Ipv4Addr::new(10, 99, 0, 0), 24)?,
         ipv6: None,
+        gateway4: None,
+        gateway6: None,
     };
     Inside::open(namespace.as_fd())?.configure(namespace.as_fd(), &interior)?;
     let socket = UdpSocket::bind((OWN, 0))?;

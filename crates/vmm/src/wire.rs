@@ -1,7 +1,7 @@
 //! What a monitor is told, and what it answers: JSON in packets of a `SOCK_SEQPACKET` socket, its standard
 //! input, with descriptors along (`SCM_RIGHTS`) in the order in which the packet names them.
 
-pub use crate::boot::Discovery;
+pub use crate::boot::{Discovery, Loading};
 use serde::{Deserialize, Serialize};
 
 /// The longest packet.
@@ -53,6 +53,9 @@ pub struct MachineConfig {
     /// Without what the monitor adds to name its devices.
     pub command_line: String,
     pub discovery: Discovery,
+    /// Where it is emulated both are read.
+    pub kernel_loading: Loading,
+    pub initramfs_loading: Loading,
     /// The root device is the first one.
     pub disks: Vec<Disk>,
     pub network: Option<Network>,

@@ -17,7 +17,7 @@ use gamut_virtio::vhost_user::server::Server;
 use gamut_vmm::monitor::EXIT_TRIPLE_FAULT;
 use gamut_vmm::probe::{Support, probe};
 use gamut_vmm::wire::{
-    self, Access, Answer, Content, Discovery, Disk, MachineConfig, Network, Pages,
+    self, Access, Answer, Content, Discovery, Disk, Loading, MachineConfig, Network, Pages,
 };
 
 use rustix::event::{PollFd, PollFlags};
@@ -102,6 +102,8 @@ impl Guest {
             memory_mib: 256,
             pages: Pages::Base,
             discovery: Discovery::CommandLine,
+            kernel_loading: Loading::Read,
+            initramfs_loading: Loading::Read,
             command_line: "console=ttyS0 reboot=t panic=-1 quiet".to_owned(),
             disks: vec![
                 disk("root", Access::ReadOnly, Content::Partitions, 3),
@@ -274,6 +276,8 @@ fn a_distribution_s_kernel_unpacks_itself_and_begins() {
         memory_mib: 256,
         pages: Pages::Base,
         discovery: Discovery::Acpi,
+        kernel_loading: Loading::Read,
+        initramfs_loading: Loading::Read,
         command_line: "console=ttyS0 reboot=t panic=-1 quiet".to_owned(),
         disks: Vec::new(),
         network: None,

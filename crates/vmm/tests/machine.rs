@@ -8,7 +8,7 @@ use gamut_virtio::balloon::{Balloon, OutOfMemory, Reporting, Rubber, Statistics}
 use gamut_virtio::entropy::Entropy;
 use gamut_virtio::memory::Pages;
 use gamut_virtio::rate::Limiter;
-use gamut_vmm::boot::{Boot, Discovery};
+use gamut_vmm::boot::{Boot, Discovery, Loading};
 use gamut_vmm::machine::{End, Machine, Running, Size};
 use gamut_vmm::probe::{Support, probe};
 use gamut_vmm::seccomp::Filter;
@@ -78,6 +78,8 @@ pub(crate) enum Entry {
 fn load(machine: &mut Machine, program: &[u8], entry: Entry) {
     let boot = Boot {
         discovery: Discovery::CommandLine,
+        kernel_loading: Loading::Read,
+        initramfs_loading: Loading::Read,
         kernel: elf(program, entry),
         initramfs: None,
         command_line: "quiet -- init".to_owned(),
@@ -272,6 +274,8 @@ fn what_is_no_kernel_or_does_not_fit_is_refused() {
         }
         let boot = Boot {
             discovery: Discovery::CommandLine,
+            kernel_loading: Loading::Read,
+            initramfs_loading: Loading::Read,
             kernel: file(&whole),
             initramfs: (!initramfs.is_empty()).then(|| file(initramfs)),
             command_line: String::new(),

@@ -10,7 +10,7 @@ use gamut_vmm::boot::BootError;
 use gamut_vmm::monitor::{self, EXIT_ABANDONED, EXIT_REFUSED, EXIT_RESET};
 use gamut_vmm::probe::{Support, probe};
 use gamut_vmm::wire::{
-    self, Access, Answer, Content, Discovery, Disk, MAX_PACKET_BYTES, MachineConfig, Pages,
+    self, Access, Answer, Content, Discovery, Disk, Loading, MAX_PACKET_BYTES, MachineConfig, Pages,
 };
 
 use crate::machine::{Entry, elf};
@@ -78,6 +78,8 @@ impl Monitor {
             memory_mib: 32,
             pages: Pages::Base,
             discovery: Discovery::CommandLine,
+            kernel_loading: Loading::Read,
+            initramfs_loading: Loading::Read,
             command_line: "said".to_owned(),
             disks: vec![Disk {
                 serial: "root".to_owned(),

@@ -18,7 +18,8 @@ use gamut_vmm::initramfs;
 use gamut_vmm::monitor::{self, EXIT_ABANDONED, EXIT_REFUSED, EXIT_RESET};
 use gamut_vmm::qemu::{PROGRAM, Program};
 use gamut_vmm::wire::{
-    self, Access, Answer, Content, Discovery, Disk, MAX_PACKET_BYTES, MachineConfig, Network, Pages,
+    self, Access, Answer, Content, Discovery, Disk, Loading, MAX_PACKET_BYTES, MachineConfig,
+    Network, Pages,
 };
 
 mod guest;
@@ -101,6 +102,8 @@ fn config() -> MachineConfig {
         memory_mib: 256,
         pages: Pages::Base,
         discovery: Discovery::CommandLine,
+        kernel_loading: Loading::Read,
+        initramfs_loading: Loading::Read,
         command_line: format!("console=ttyS0 reboot=t panic=-1 quiet {test}"),
         disks: vec![
             disk("root", Content::Partitions, 2),

@@ -19,9 +19,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["build", layout, base, busybox, nginx, python, redis] => build(layout, base, busybox, [nginx, python, redis]),
+        ["build", layout, base, busybox, nginx, python, redis, system] => build(layout, base, busybox, [nginx, python, redis, system]),
         ["push", layout, address] => push(layout, address),
-        _ => Err("usage: lab-image build LAYOUT BASE BUSYBOX NGINX PYTHON REDIS | lab-image push LAYOUT ADDRESS".into()),
+        _ => Err("usage: lab-image build LAYOUT BASE BUSYBOX NGINX PYTHON REDIS SYSTEM | lab-image push LAYOUT ADDRESS".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,10 +43,10 @@ fn push(layout: &str, address: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn build(layout: &str, base: &str, busybox: &str, apps: [&str; 3]) -> Result<(), Box<dyn Error>> {
+fn build(layout: &str, base: &str, busybox: &str, apps: [&str; 4]) -> Result<(), Box<dyn Error>> {
     let base = Layer::new().tree(Path::new(base))?.into_tar();
     let debian = ImageBuilder::new().tar(&base).env(&[PATH]).cmd(&["bash"]);
-    let [nginx, python, redis] = apps;
+    let [nginx, python, redis, system] = apps;
     let images = [
         ("debian:lab", debian.clone().build()),
         ("nginx:lab", nginx_image(debian.clone().layer(tree(nginx)?))),
@@ -54,7 +54,8 @@ fn build(layout: &str, base: &str, busybox: &str, apps: [&str; 3]) -> Result<(),
             "python:lab",
             python_image(debian.clone().layer(tree(python)?)),
         ),
-        ("redis:lab", redis_image(debian.layer(tree(redis)?))),
+        ("redis:lab", redis_image(debian.clone().layer(tree(redis)?))),
+        ("system:lab", debian.layer(tree(system)?).build()),
     ];
     write_layout(
         Path::new(layout),

@@ -10,6 +10,7 @@ use crate::args::Context;
 use crate::attached::{self, Ending, Joint, SignalsTo};
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
+use crate::which::One;
 
 /// Attach to the streams of a running container
 #[derive(Debug, clap::Args)]
@@ -26,14 +27,15 @@ pub struct Args {
     #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub sig_proxy: bool,
 
-    /// Name or id
-    pub container: String,
+    #[command(flatten)]
+    pub one: One,
 }
 
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let mut engine = context.engine()?;
-    let view = engine.container(&args.container).map_err(Failure::engine)?;
+    let name = args.one.name(&mut engine)?;
+    let view = engine.container(&name).map_err(Failure::engine)?;
     let plan = record::read_plan(&engine.container_dirs(&view.row.id)).map_err(Failure::engine)?;
     let mut keeper = engine.connect(&view.row.id).map_err(Failure::engine)?;
     let keys = args.detach_keys.clone().unwrap_or_default();

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{attach, commit, cp, create, diff, exec, export, inspect, kill, logs, port, prune};
-use super::{ps, rm};
+use super::{
+    attach, commit, cp, create, diff, exec, exists, export, inspect, kill, logs, pause, port, prune,
+};
+use super::{ps, rename, restart, rm, top, update};
 use super::{run as run_command, start, stats, stop, wait};
 use crate::args::Context;
 use crate::error::Failure;
@@ -24,6 +26,9 @@ enum Command {
     Create(Box<create::Args>),
     Start(start::Args),
     Stop(stop::Args),
+    Restart(restart::Args),
+    Pause(pause::Args),
+    Unpause(pause::UnpauseArgs),
     Kill(kill::Args),
     Wait(wait::Args),
     Rm(rm::Args),
@@ -32,8 +37,12 @@ enum Command {
     Logs(logs::Args),
     Attach(attach::Args),
     Exec(exec::Args),
+    Exists(exists::ContainerArgs),
     Stats(stats::Args),
+    Top(top::Args),
     Port(port::Args),
+    Rename(rename::Args),
+    Update(Box<update::Args>),
     Prune(prune::ContainerArgs),
     Inspect(inspect::Args),
     Diff(diff::Args),
@@ -48,6 +57,7 @@ impl Args {
         match self.command {
             Command::Run(_) => Verb::Run,
             Command::Exec(_) | Command::Start(_) => Verb::Attached,
+            Command::Exists(_) => Verb::Question,
             _ => Verb::Other,
         }
     }
@@ -60,6 +70,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         Command::Create(args) => create::run(*args, context),
         Command::Start(args) => start::run(args, context),
         Command::Stop(args) => stop::run(args, context),
+        Command::Restart(args) => restart::run(args, context),
+        Command::Pause(args) => pause::run(args, context),
+        Command::Unpause(args) => pause::resume(args, context),
         Command::Kill(args) => kill::run(args, context),
         Command::Wait(args) => wait::run(args, context),
         Command::Rm(args) => rm::run(args, context),
@@ -67,8 +80,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         Command::Logs(args) => logs::run(args, context),
         Command::Attach(args) => attach::run(args, context),
         Command::Exec(args) => exec::run(args, context),
+        Command::Exists(args) => exists::container(&args, context),
         Command::Stats(args) => stats::run(args, context),
+        Command::Top(args) => top::run(args, context),
         Command::Port(args) => port::run(args, context),
+        Command::Rename(args) => rename::run(&args, context),
+        Command::Update(args) => update::run(*args, context),
         Command::Prune(args) => prune::containers(&args, context),
         Command::Diff(args) => diff::run(args, context),
         Command::Cp(args) => cp::run(args, context),

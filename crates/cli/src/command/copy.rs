@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::convert::parse_platform;
 use crate::error::Failure;
 use crate::progress::{ProgressArgs, Shown};
+use crate::registry_args::RegistryArgs;
 use crate::{command::push, fetch};
 use gamut_engine::copy::{Which, copy};
 use gamut_plan::request::Platform;
@@ -34,6 +35,9 @@ pub struct Args {
     pub digestfile: Option<PathBuf>,
 
     #[command(flatten)]
+    pub registry: RegistryArgs,
+
+    #[command(flatten)]
     pub progress: ProgressArgs,
 
     /// Where it is, as [docker://][HOST/]NAME[:TAG|@DIGEST]
@@ -54,7 +58,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let progress = Shown::of(args.progress.style());
     progress.say(&format!("Copying {from} to {to}"));
-    let copied = copy(&from, &to, &which, fetch::options()?, &progress);
+    let copied = copy(
+        &from,
+        &to,
+        &which,
+        args.registry.options(to.registry())?,
+        &progress,
+    );
     let copied = copied.map_err(Failure::engine)?;
     push::write_digest(args.digestfile.clone(), &copied)?;
     push::say(&copied, &to, args.progress.quiet, &progress)?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use gamut_engine::CreateOptions;
 
 use crate::args::Context;
+use crate::command::pod;
 use crate::command::run::{AttachArgs, print_line, warn};
 use crate::error::Failure;
 use crate::fetch;
@@ -25,9 +26,20 @@ pub struct Args {
 
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
-    let request = args.workload.request(&Surroundings::of_process())?;
+    let mut request = args.workload.request(&Surroundings::of_process())?;
     let mut engine = context.engine()?;
-    let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
+    if request.pod.is_some() {
+        pod::place::check(&engine, &request, false)?;
+    }
+    let source = fetch::source(
+        &mut engine,
+        &request,
+        args.workload.quiet(),
+        &args.workload.general.registry,
+    )?;
+    if request.pod.is_some() {
+        pod::place::enter(&mut engine, &mut request)?;
+    }
     let cidfile = args.workload.reserve_cidfile()?;
     let created = engine
         .create(&request, &source, CreateOptions::default())

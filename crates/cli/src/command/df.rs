@@ -76,7 +76,7 @@ fn verbose(
 ) -> Result<ExitCode, Failure> {
     let now_ns = i64::try_from(record::now_ns()).unwrap_or(i64::MAX);
     let containers = usage.containers.iter().map(|container| {
-        let command = engine.details(&container.view).command();
+        let command = engine.summary(&container.view).command;
         usage::container(container, &command, life(&container.view), now_ns)
     });
     let cache_bytes = usage.cache.iter().map(|one| one.bytes).sum();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::args::Context;
 use crate::error::Failure;
 use crate::table;
+use crate::which;
 use gamut_engine::diff::{Change, ChangeKind};
 
 /// List what a container has changed of its image's files
@@ -20,9 +21,17 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
 
+    /// The container made last
+    #[arg(short, long)]
+    pub latest: bool,
+
     /// A container or an image, by name or id
-    #[arg(value_name = "CONTAINER|IMAGE")]
-    pub object: String,
+    #[arg(
+        value_name = "CONTAINER|IMAGE",
+        required_unless_present = "latest",
+        conflicts_with = "latest"
+    )]
+    pub object: Option<String>,
 
     /// The image that it is compared with
     #[arg(value_name = "IMAGE")]
@@ -49,8 +58,12 @@ struct Lists {
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let mut engine = context.engine()?;
+    let object = match &args.object {
+        Some(object) => object.clone(),
+        None => which::latest(&mut engine)?,
+    };
     let changes = engine
-        .diff(&args.object, args.other.as_deref())
+        .diff(&object, args.other.as_deref())
         .map_err(Failure::engine)?;
     let text = match args.format {
         None => changes.iter().map(line).collect(),

@@ -4,21 +4,23 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use gamut_engine::Engine;
 use gamut_plan::cell::Exit;
 use gamut_plan::launch::{ExecPlan, Privileged};
 
 use crate::args::Context;
 use crate::attached::{self, Ending, Joint, SignalsTo};
 use crate::command::run::start_failed;
-use crate::convert::{DetachKeys, EnvArg, parse_detach_keys, parse_env, parse_user};
+use crate::convert::{ArgumentError, DetachKeys, EnvArg, parse_detach_keys, parse_env, parse_user};
 use crate::error::Failure;
 use crate::relay::{self, Streams};
 use crate::terminal;
+use crate::which::{self, Missing};
 use crate::workload::{Surroundings, environment};
 use gamut_plan::request::{EnvChange, ExecRequest, Identity, RequestError, User};
 
 /// Run a command in a running container
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(override_usage = "gamut exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
 pub struct Args {
     /// Do not wait for it
@@ -57,24 +59,52 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
 
+    /// In the container made last; then all words are the command's
+    #[arg(short, long)]
+    pub latest: bool,
+
+    /// In the container whose id is in this file, of `run --cidfile`; then all words are the command's
+    #[arg(long, value_name = "FILE", conflicts_with = "latest")]
+    pub cidfile: Option<PathBuf>,
+
     /// The container, and the command with its arguments
     // One list, not two arguments: only so does clap leave flags after the container alone.
-    #[arg(value_name = "CONTAINER COMMAND [ARG...]", required = true, num_args = 2.., trailing_var_arg = true)]
+    #[arg(value_name = "CONTAINER COMMAND [ARG...]", required = true, num_args = 1.., trailing_var_arg = true)]
     pub container_and_command: Vec<String>,
 }
 
 impl Args {
+    /// The container and the command.
+    fn split(&self, engine: &mut Engine) -> Result<(String, Vec<String>), Failure> {
+        let words = self.container_and_command.clone();
+        if self.latest {
+            return Ok((which::latest(engine)?, words));
+        }
+        if let Some(file) = &self.cidfile {
+            let id = which::read(file, Missing::Error)?;
+            return Ok((id.unwrap_or_default(), words));
+        }
+        let mut words = words.into_iter();
+        let (container, command) = (words.next().unwrap_or_default(), words.collect::<Vec<_>>());
+        match command.is_empty() {
+            true => Err(Failure::engine(ArgumentError::NoCommand)),
+            false => Ok((container, command)),
+        }
+    }
+
     /// The request, with the host's variables and files put in.
-    pub fn request(&self, surroundings: &Surroundings) -> Result<ExecRequest, Failure> {
-        let mut words = self.container_and_command.iter().cloned();
+    pub fn request(
+        &self,
+        (container, command): (String, Vec<String>),
+        surroundings: &Surroundings,
+    ) -> Result<ExecRequest, Failure> {
         let working_dir = self.workdir.clone().filter(|path| !path.is_empty());
         if let Some(path) = working_dir.as_ref().filter(|path| !path.starts_with('/')) {
             return Err(RequestError::WorkingDir(path.clone()).into());
         }
         Ok(ExecRequest {
-            // clap requires two words.
-            container: words.next().unwrap_or_default(),
-            command: words.collect(),
+            container,
+            command,
             env: environment(&self.env, &self.env_files, surroundings)?,
             user: self.user.clone(),
             working_dir,
@@ -87,12 +117,12 @@ impl Args {
 
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
-    let request = args.request(&Surroundings::of_process())?;
+    let mut engine = context.engine()?;
+    let request = args.request(args.split(&mut engine)?, &Surroundings::of_process())?;
     let attached = request.stdin_open && !args.detach;
     if request.tty && attached && !terminal::is_terminal(std::io::stdin()) {
         return Err(Failure::NotATerminal);
     }
-    let engine = context.engine()?;
     let id = engine
         .container_id(&request.container)
         .map_err(Failure::engine)?;
@@ -135,6 +165,21 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         None => Ok(ExitCode::SUCCESS),
         Some(signals) => Ok(code(relay::run(&mut keeper, streams, &signals)?)),
     }
+}
+
+/// Runs a program of the container's own for its output.
+pub(super) fn quietly(
+    container: &str,
+    program: &str,
+    options: Vec<String>,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
+    let words = [container.to_owned(), program.to_owned()];
+    let args = Args {
+        container_and_command: words.into_iter().chain(options).collect(),
+        ..Args::default()
+    };
+    run(args, context)
 }
 
 fn code(exit: Exit) -> ExitCode {

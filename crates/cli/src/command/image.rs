@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{check, copy, diff, history, images, import, index, inspect, load, prune, pull, push};
+use super::{
+    check, copy, diff, exists, history, images, import, index, inspect, load, prune, pull, push,
+};
 use super::{referrers, rmi, save, search, tag, tree, trust, untag};
 use crate::args::Context;
 use crate::error::Failure;
+use crate::exit::Verb;
 
 /// Commands about images
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,7 @@ enum Command {
     #[command(visible_alias = "cp")]
     Copy(copy::Args),
     Diff(diff::Args),
+    Exists(exists::ImageArgs),
     History(history::Args),
     Import(import::Args),
     Index(index::Args),
@@ -43,11 +47,22 @@ enum Command {
     Untag(untag::Args),
 }
 
+impl Args {
+    /// What the exit status depends on.
+    pub fn verb(&self) -> Verb {
+        match self.command {
+            Command::Exists(_) => Verb::Question,
+            _ => Verb::Other,
+        }
+    }
+}
+
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Copy(args) => copy::run(&args),
         Command::Diff(args) => diff::run(args, context),
+        Command::Exists(args) => exists::image(&args, context),
         Command::History(args) => history::run(args, context),
         Command::Import(args) => import::run(args, context),
         Command::Index(args) => index::run(&args),

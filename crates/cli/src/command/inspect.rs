@@ -6,17 +6,19 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::args::Context;
+use crate::command::volume;
 use crate::error::Failure;
 use crate::fetch;
 use crate::format::ObjectFormat;
-use crate::inspect::{Container, Image, Sizes};
+use crate::inspect::{self, Container, Image, Network, Sizes};
+use crate::which;
 use gamut_engine::Engine;
 use gamut_engine::images::ImageView;
 use gamut_engine::referrers::{Referrer, referrers};
 use gamut_spec::image::ImageConfig;
 use gamut_spec::{Fault, Kind};
 
-/// Print everything about containers and images, as JSON
+/// Print everything about containers, images, networks, volumes and pods, as JSON
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Instead, print the documents that images came with of a type, such as spdx
@@ -26,6 +28,11 @@ pub struct Args {
     /// A Go template for each of them, or json
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+
+    /// Instead, print what was written down of a container's last failure: how it ended, what it had used, the
+    /// last lines of its output
+    #[arg(long, conflicts_with_all = ["referrers", "size", "kind", "attestation"])]
+    pub failure: bool,
 
     /// With what the registry has about images: signatures, SBOMs, attestations
     #[arg(long)]
@@ -39,8 +46,12 @@ pub struct Args {
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub kind: Option<ObjectKind>,
 
+    /// The container made last
+    #[arg(short, long, conflicts_with = "names")]
+    pub latest: bool,
+
     /// Names or ids
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required_unless_present = "latest")]
     pub names: Vec<String>,
 }
 
@@ -49,6 +60,9 @@ pub struct Args {
 pub enum ObjectKind {
     Container,
     Image,
+    Network,
+    Pod,
+    Volume,
 }
 
 /// Carries it out.
@@ -60,7 +74,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     }
     let mut objects = Vec::new();
     let mut status = ExitCode::SUCCESS;
-    for name in &args.names {
+    let mut names = args.names.clone();
+    if args.latest {
+        names.push(which::latest(&mut engine)?);
+    }
+    for name in &names {
         match object(&mut engine, &args, name) {
             Ok(object) => objects.push(object),
             Err(failure) => {
@@ -100,9 +118,55 @@ fn attestations(engine: &Engine, names: &[String], kind: &str) -> Result<ExitCod
 enum Object {
     Container(Box<Container>),
     Image(Box<Image>),
+    Network(Box<Network>),
+    Volume(Box<volume::inspect::Object>),
+    Pod(Box<inspect::Pod>),
+    Failure(Box<inspect::Failure>),
+}
+
+fn volume(engine: &Engine, name: &str) -> Result<Object, Failure> {
+    let volume = engine.volume(name).map_err(Failure::engine)?;
+    Ok(Object::Volume(Box::new(volume.into())))
+}
+
+fn pod(engine: &mut Engine, name: &str) -> Result<Object, Failure> {
+    let pod = engine.pod(name).map_err(Failure::engine)?;
+    Ok(Object::Pod(Box::new(inspect::Pod::of(engine, &pod))))
+}
+
+fn failure(engine: &mut Engine, name: &str) -> Result<Object, Failure> {
+    let view = engine.container(name).map_err(Failure::engine)?;
+    let found = engine.failure(&view).map_err(Failure::engine)?;
+    let found = found.ok_or_else(|| Failure::engine(NoFailure(view.row.name.clone())))?;
+    let denied = engine.denied(&view.row.id, found.started_at_ns, found.at_ns);
+    let shown = inspect::Failure::of(&view, found, denied);
+    Ok(Object::Failure(Box::new(shown)))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the container {0} has not failed")]
+struct NoFailure(String);
+
+impl Fault for NoFailure {
+    fn kind(&self) -> Kind {
+        Kind::NotFound
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("whoever was stopped, or removed with `--rm`, leaves nothing to tell".into())
+    }
 }
 
 fn object(engine: &mut Engine, args: &Args, name: &str) -> Result<Object, Failure> {
+    if args.failure {
+        return failure(engine, name);
+    }
+    match args.kind {
+        Some(ObjectKind::Network) => return network(engine, name),
+        Some(ObjectKind::Volume) => return volume(engine, name),
+        Some(ObjectKind::Pod) => return pod(engine, name),
+        _ => {}
+    }
     if args.kind != Some(ObjectKind::Image) {
         match engine.container(name) {
             Ok(view) => {
@@ -120,7 +184,10 @@ fn object(engine: &mut Engine, args: &Args, name: &str) -> Result<Object, Failur
     let image = match engine.find_image(name) {
         Ok(image) => image,
         Err(error) if args.kind.is_none() && error.kind() == Kind::NotFound => {
-            return Err(Failure::engine(NoObject(name.to_owned())));
+            return network(engine, name)
+                .or_else(|_| volume(engine, name))
+                .or_else(|_| pod(engine, name))
+                .map_err(|_| Failure::engine(NoObject(name.to_owned())));
         }
         Err(error) => return Err(Failure::engine(error)),
     };
@@ -137,6 +204,12 @@ fn object(engine: &mut Engine, args: &Args, name: &str) -> Result<Object, Failur
     Ok(Object::Image(Box::new(image)))
 }
 
+fn network(engine: &mut Engine, name: &str) -> Result<Object, Failure> {
+    let network = engine.network(name).map_err(Failure::engine)?;
+    let network = Network::of(engine, &network).map_err(Failure::engine)?;
+    Ok(Object::Network(Box::new(network)))
+}
+
 /// What the registry that the image came from, or went to, has about it.
 fn referrers_of(view: &ImageView, config: &ImageConfig) -> Result<Vec<Referrer>, Failure> {
     let Some(name) = view.digests.first() else {
@@ -147,9 +220,9 @@ fn referrers_of(view: &ImageView, config: &ImageConfig) -> Result<Vec<Referrer>,
     found.map_err(Failure::engine)
 }
 
-/// Neither a container nor an image has the name.
+/// No container, image or network has the name.
 #[derive(Debug, thiserror::Error)]
-#[error("no such container or image: {0}")]
+#[error("no such container, image or network: {0}")]
 struct NoObject(String);
 
 impl Fault for NoObject {
@@ -158,6 +231,6 @@ impl Fault for NoObject {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("`gamut ps -a` and `gamut images` list what there is".to_owned())
+        Some("`gamut ps -a`, `gamut images` and `gamut network ls` list what there is".to_owned())
     }
 }

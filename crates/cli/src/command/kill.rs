@@ -9,16 +9,18 @@ use crate::several;
 use gamut_engine::EngineError;
 use gamut_engine::client::ClientError;
 
+use crate::which::{self, Missing, Which};
+
 /// Send a signal to running containers
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("all", |all| all.short('a')))]
 pub struct Args {
     /// Signal to send
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
     pub signal: String,
 
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    pub containers: Vec<String>,
+    #[command(flatten)]
+    pub which: Which,
 }
 
 /// Carries it out.
@@ -26,7 +28,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     // Not clap's business: Docker's status for a wrong signal is 1.
     let signal = parse_signal(&args.signal).map_err(Failure::engine)?;
     let mut engine = context.engine()?;
-    several::each(&args.containers, |name| {
+    let names = args
+        .which
+        .names(&mut engine, Missing::Error, which::is_live)?;
+    several::each(&names, |name| {
         let view = engine.container(name).map_err(Failure::engine)?;
         let sent = engine
             .connect(&view.row.id)

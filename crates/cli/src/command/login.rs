@@ -1,12 +1,13 @@
 //! `gamut login`.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::Context;
 use crate::error::Failure;
 use crate::terminal;
-use gamut_engine::registry;
+use gamut_engine::registry::{self, Access};
 use gamut_spec::{Fault, Kind};
 
 /// Log in to a registry
@@ -23,6 +24,22 @@ pub struct Args {
     /// User name
     #[arg(short, long)]
     pub username: Option<String>,
+
+    /// File to keep the login in, instead of the user's own
+    #[arg(long, value_name = "FILE")]
+    pub authfile: Option<PathBuf>,
+
+    /// Directory with certificates for the registry: *.crt of authorities, *.cert and *.key of this client
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+
+    /// Whether the registry must speak HTTPS with a certificate that is checked
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<bool>,
+
+    /// Print as whom there is a login, and do nothing
+    #[arg(long, conflicts_with_all = ["username", "password", "password_stdin"])]
+    pub get_login: bool,
 
     /// The registry; Docker Hub by default
     pub server: Option<String>,
@@ -41,8 +58,19 @@ impl std::fmt::Debug for Args {
 /// Carries it out.
 pub fn run(args: Args, _context: &Context) -> Result<ExitCode, Failure> {
     let server = args.server.as_deref().unwrap_or(registry::DEFAULT_REGISTRY);
+    if args.get_login {
+        let user = registry::logged_in(server, args.authfile.as_ref()).map_err(Failure::engine)?;
+        writeln!(io::stdout(), "{user}").map_err(Failure::Output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (user, password) = credentials(&args)?;
-    let stored = registry::login(server, &user, &password).map_err(Failure::engine)?;
+    let access = Access {
+        auth_file: args.authfile,
+        certificates: args.cert_dir,
+        verify: args.tls_verify,
+        ..Access::default()
+    };
+    let stored = registry::login(server, &user, &password, access).map_err(Failure::engine)?;
     if let registry::Stored::File(path) = stored {
         eprintln!(
             "warning: the password is kept unencrypted in {}",

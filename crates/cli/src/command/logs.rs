@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(short, long)]
     pub follow: bool,
 
-    /// Accepted for Docker's sake: lines carry no attributes
+    /// With the labels and variables that the log's options name
     #[arg(long)]
     pub details: bool,
 
@@ -51,9 +51,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let LogPlan::JsonFile { path, .. } = &plan.log else {
         return Err(Failure::engine(LogError::NotKept));
     };
-    let selection = selection(&args);
+    let selection = When {
+        since: args.since,
+        until: args.until,
+        tail: args.tail,
+    }
+    .selection();
     let mut printer = Printer {
         stamps: args.timestamps,
+        details: args.details,
         output: BufWriter::new(io::stdout().lock()),
         failed: None,
     };
@@ -84,25 +90,51 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     printer.finish()
 }
 
-fn selection(args: &Args) -> Selection {
-    let now_ns = i64::try_from(record::now_ns()).unwrap_or(i64::MAX);
-    let timestamp = |moment: Option<Moment>| {
-        moment.and_then(|m| Timestamp::from_nanosecond(i128::from(m.resolve_ns(now_ns))).ok())
-    };
-    Selection {
-        tail: match args.tail {
-            Tail::All => None,
-            Tail::Lines(lines) => Some(usize::try_from(lines).unwrap_or(usize::MAX)),
-        },
-        since: timestamp(args.since),
-        until: timestamp(args.until),
+/// Which lines are meant, as it is typed.
+pub(super) struct When {
+    pub(super) since: Option<Moment>,
+    pub(super) until: Option<Moment>,
+    pub(super) tail: Tail,
+}
+
+impl When {
+    /// As of now.
+    pub(super) fn selection(self) -> Selection {
+        let now_ns = i64::try_from(record::now_ns()).unwrap_or(i64::MAX);
+        let timestamp = |moment: Option<Moment>| {
+            moment.and_then(|m| Timestamp::from_nanosecond(i128::from(m.resolve_ns(now_ns))).ok())
+        };
+        Selection {
+            tail: match self.tail {
+                Tail::All => None,
+                Tail::Lines(lines) => Some(usize::try_from(lines).unwrap_or(usize::MAX)),
+            },
+            since: timestamp(self.since),
+            until: timestamp(self.until),
+        }
     }
+}
+
+/// RFC 3339 with all nine digits, so that the lines align.
+pub(super) fn stamp(line: &Line) -> String {
+    line.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string()
+}
+
+/// Docker's: sorted, with commas between, and a space whatever there is.
+fn attributes(line: &Line) -> String {
+    let pairs: Vec<String> = line
+        .attrs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(",") + " "
 }
 
 /// Puts each line where the container had put it.
 #[derive(Debug)]
 struct Printer {
     stamps: bool,
+    details: bool,
     output: BufWriter<StdoutLock<'static>>,
     failed: Option<io::Error>,
 }
@@ -110,12 +142,15 @@ struct Printer {
 impl Printer {
     /// Whether to go on.
     fn print(&mut self, line: &Line) -> bool {
-        // RFC 3339 with all nine digits, so that the lines align.
         let stamp = match self.stamps {
-            true => line.time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ ").to_string(),
+            true => stamp(line),
             false => String::new(),
         };
-        let text = format!("{stamp}{}", line.text);
+        let details = match self.details {
+            true => attributes(line),
+            false => String::new(),
+        };
+        let text = format!("{stamp}{details}{}", line.text);
         let written = match line.stream.as_str() {
             // On a terminal both are one: in the order in which they came.
             "stderr" => self

@@ -8,6 +8,7 @@ use super::push::{self, Packing};
 use crate::args::Context;
 use crate::error::Failure;
 use crate::progress::{ProgressArgs, Shown};
+use crate::registry_args::RegistryArgs;
 use crate::{fetch, several};
 use gamut_engine::lists::{Annotations, Entries, Format, ListOptions, remote_document};
 use gamut_engine::push::PushOptions;
@@ -44,6 +45,9 @@ pub struct AddArgs {
     /// Of an index, all images instead of the one for this machine
     #[arg(long)]
     pub all: bool,
+
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 
     #[command(flatten)]
     pub said: Said,
@@ -89,6 +93,13 @@ pub struct CreateArgs {
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = parse_annotation)]
     pub annotations: Vec<(String, String)>,
 
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
+    /// Same as --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    pub insecure: bool,
+
     /// The list, as [HOST/]NAME[:TAG]
     pub list: String,
 
@@ -106,6 +117,13 @@ pub struct ExistsArgs {
 /// Print a manifest list, or a manifest of a registry, as JSON
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
+    /// Same as --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    pub insecure: bool,
+
     /// The list here, or the image in a registry
     pub name: String,
 }
@@ -132,6 +150,13 @@ pub struct PushArgs {
     /// Remove the list here when it has been pushed
     #[arg(short, long, visible_alias = "rm")]
     pub purge: bool,
+
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
+    /// Same as --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    pub insecure: bool,
 
     #[command(flatten)]
     pub progress: ProgressArgs,
@@ -226,7 +251,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
             let list = fetch::parse(&args.list)?;
             let said = args.said.annotations();
             let mut engine = context.engine()?;
-            add(&mut engine, &list, &args.images, entries(args.all), &said)
+            add(
+                &mut engine,
+                &list,
+                &args.images,
+                entries(args.all),
+                &said,
+                &args.registry,
+            )
         }
         Command::Annotate(args) => {
             let list = fetch::parse(&args.list)?;
@@ -288,7 +320,15 @@ fn create(args: CreateArgs, context: &Context) -> Result<ExitCode, Failure> {
         said.map_err(Failure::engine)?;
     }
     let said = Annotations::default();
-    add(&mut engine, &list, &args.images, entries(args.all), &said)
+    let registry = args.registry.clone().or_insecure(args.insecure);
+    add(
+        &mut engine,
+        &list,
+        &args.images,
+        entries(args.all),
+        &said,
+        &registry,
+    )
 }
 
 /// Adds images, and prints the list's name.
@@ -298,10 +338,16 @@ fn add(
     images: &[String],
     entries: Entries,
     said: &Annotations,
+    registry: &RegistryArgs,
 ) -> Result<ExitCode, Failure> {
     for image in images {
+        // An id names no registry.
+        let reference = fetch::parse_remote(image);
+        let host = reference
+            .as_ref()
+            .map_or("", |reference| reference.registry());
         engine
-            .add_to_list(list, image, entries, said, fetch::options()?)
+            .add_to_list(list, image, entries, said, registry.options(host)?)
             .map_err(Failure::engine)?;
     }
     print(&list.to_string())
@@ -312,7 +358,12 @@ fn inspect(args: &InspectArgs, context: &Context) -> Result<ExitCode, Failure> {
     let document = match context.engine()?.list(&name) {
         Ok(list) => serde_json::to_value(&list.index),
         Err(error) if error.kind() == Kind::NotFound => {
-            let bytes = remote_document(&name, fetch::options()?).map_err(Failure::engine)?;
+            let access = args
+                .registry
+                .clone()
+                .or_insecure(args.insecure)
+                .options(name.registry())?;
+            let bytes = remote_document(&name, access).map_err(Failure::engine)?;
             serde_json::from_slice(&bytes)
         }
         Err(error) => return Err(Failure::engine(error)),
@@ -345,7 +396,11 @@ fn push(args: PushArgs, context: &Context) -> Result<ExitCode, Failure> {
     let progress = Shown::of(args.progress.style());
     progress.say(&format!("The push refers to repository [{}]", to.name()));
     let mut engine = context.engine()?;
-    let pushed = engine.push_list(&list, &to, options, fetch::options()?, &progress);
+    let access = args
+        .registry
+        .or_insecure(args.insecure)
+        .options(to.registry())?;
+    let pushed = engine.push_list(&list, &to, options, access, &progress);
     let pushed = pushed.map_err(Failure::engine)?;
     push::write_digest(args.digestfile, &pushed)?;
     push::say(&pushed, &to, args.progress.quiet, &progress)?;

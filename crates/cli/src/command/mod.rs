@@ -12,9 +12,12 @@ pub mod dedupe;
 pub mod df;
 pub mod diff;
 pub mod doctor;
+pub mod events;
 pub mod exec;
+pub mod exists;
 pub mod explain;
 pub mod export;
+pub mod healthcheck;
 pub mod history;
 pub mod image;
 pub mod images;
@@ -30,28 +33,37 @@ pub mod logout;
 pub mod logs;
 pub mod man;
 pub mod manifest;
+pub mod network;
 pub mod oci;
+pub mod pause;
+pub mod pod;
 pub mod port;
 pub mod prune;
 pub mod ps;
 pub mod pull;
 pub mod push;
 pub mod referrers;
+pub mod rename;
+pub mod restart;
 pub mod rm;
 pub mod rmi;
 pub mod run;
 pub mod save;
 pub mod search;
+pub mod secret;
 pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod system;
 pub mod tag;
+pub mod top;
 pub mod tree;
 pub mod trust;
 pub mod untag;
+pub mod update;
 pub mod version;
 pub mod vmm;
+pub mod volume;
 pub mod wait;
 
 use std::process::ExitCode;
@@ -69,20 +81,29 @@ pub enum Command {
     Create(Box<create::Args>),
     Start(start::Args),
     Stop(stop::Args),
+    Restart(restart::Args),
+    Pause(pause::Args),
+    Unpause(pause::UnpauseArgs),
     Kill(kill::Args),
     Wait(wait::Args),
     Rm(rm::Args),
     Ps(ps::Args),
     Logs(logs::Args),
     Attach(attach::Args),
+    Healthcheck(healthcheck::Args),
     Exec(exec::Args),
     Stats(stats::Args),
+    Top(top::Args),
     Port(port::Args),
+    Pod(Box<pod::Args>),
+    Rename(rename::Args),
+    Update(Box<update::Args>),
     Inspect(inspect::Args),
     Diff(diff::Args),
     Cp(cp::Args),
     Export(export::Args),
     Commit(Box<commit::Args>),
+    Events(events::Args),
     Explain(explain::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -103,7 +124,10 @@ pub enum Command {
     Container(container::Args),
     Image(image::Args),
     Manifest(manifest::Args),
+    Network(network::Args),
     Kernel(kernel::Args),
+    Secret(secret::Args),
+    Volume(volume::Args),
     System(system::Args),
     Oci(Box<oci::Args>),
     Vmm(Box<vmm::Args>),
@@ -112,6 +136,24 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it does something with images, containers and their like of who calls it. What does not is
+    /// the same for every user.
+    pub fn keeps_state(&self) -> bool {
+        !matches!(
+            self,
+            Command::Oci(_)
+                | Command::Vmm(_)
+                | Command::Completion(_)
+                | Command::Man(_)
+                | Command::Version(_)
+        )
+    }
+
+    /// Whether it is what one asks when nothing else goes.
+    pub fn says_what_is_missing(&self) -> bool {
+        matches!(self, Command::Doctor(_))
+    }
+
     /// One of the commands that have to be quick, alone.
     pub fn frequent(name: &str) -> Option<clap::Command> {
         use clap::Args;
@@ -129,6 +171,7 @@ impl Command {
             Self::Run(_) => Verb::Run,
             Self::Exec(_) | Self::Start(_) => Verb::Attached,
             Self::Container(args) => args.verb(),
+            Self::Image(args) => args.verb(),
             _ => Verb::Other,
         }
     }
@@ -141,20 +184,29 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Create(args) => create::run(*args, context),
         Command::Start(args) => start::run(args, context),
         Command::Stop(args) => stop::run(args, context),
+        Command::Restart(args) => restart::run(args, context),
+        Command::Pause(args) => pause::run(args, context),
+        Command::Unpause(args) => pause::resume(args, context),
         Command::Kill(args) => kill::run(args, context),
         Command::Wait(args) => wait::run(args, context),
         Command::Rm(args) => rm::run(args, context),
         Command::Ps(args) => ps::run(args, context),
         Command::Logs(args) => logs::run(args, context),
         Command::Attach(args) => attach::run(args, context),
+        Command::Healthcheck(args) => healthcheck::run(&args, context),
         Command::Exec(args) => exec::run(args, context),
         Command::Stats(args) => stats::run(args, context),
+        Command::Top(args) => top::run(args, context),
         Command::Port(args) => port::run(args, context),
+        Command::Pod(args) => pod::run(*args, context),
+        Command::Rename(args) => rename::run(&args, context),
+        Command::Update(args) => update::run(*args, context),
         Command::Inspect(args) => inspect::run(args, context),
         Command::Diff(args) => diff::run(args, context),
         Command::Cp(args) => cp::run(args, context),
         Command::Export(args) => export::run(args, context),
         Command::Commit(args) => commit::run(*args, context),
+        Command::Events(args) => events::run(args, context),
         Command::Explain(args) => explain::run(args, context),
         Command::Pull(args) => pull::run(args, context),
         Command::Push(args) => push::run(args, context),
@@ -175,7 +227,10 @@ pub fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Container(args) => container::run(args, context),
         Command::Image(args) => image::run(args, context),
         Command::Manifest(args) => manifest::run(args, context),
+        Command::Network(args) => network::run(args, context),
         Command::Kernel(args) => kernel::run(args, context),
+        Command::Secret(args) => secret::run(args, context),
+        Command::Volume(args) => volume::run(args, context),
         Command::System(args) => system::run(args, context),
         Command::Oci(args) => oci::run(*args, context.began_ns),
         Command::Vmm(args) => vmm::run(*args),

@@ -1,4 +1,4 @@
-//! `gamut container prune`, `gamut image prune`, `gamut system prune`: Docker's words, and what they
+//! `gamut container prune`, `gamut image prune`, `gamut network prune`, `gamut system prune`: Docker's words, and what they
 //! print.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use crate::convert::{Filter, Filters, parse_filter, parse_moment};
 use crate::error::Failure;
 use crate::human;
 use gamut_engine::images::Removed;
+use gamut_engine::network::list::NetworkView;
 use gamut_engine::prune::Unused;
 use gamut_engine::usage::{DiskUsage, Owner};
 use gamut_engine::{Engine, record};
@@ -44,9 +45,21 @@ pub struct ImageArgs {
     pub filters: Vec<Filter>,
 }
 
+/// Remove networks that no container has a place on
+#[derive(Debug, clap::Args)]
+pub struct NetworkArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+
+    /// Only those with KEY=VALUE: label, label!, until
+    #[arg(long = "filter", value_name = "FILTER", value_parser = parse_filter)]
+    pub filters: Vec<Filter>,
+}
+
 /// Remove what nothing uses
 ///
-/// Stopped containers, images without a tag, and what pulls have left.
+/// Stopped pods and containers, networks without a container, images without a tag, and what pulls have left.
 #[derive(Debug, clap::Args)]
 pub struct SystemArgs {
     /// Remove all images that no container relies on
@@ -90,10 +103,27 @@ pub fn images(args: &ImageArgs, context: &Context) -> Result<ExitCode, Failure> 
     })
 }
 
+/// Carries out `network prune`.
+pub fn networks(args: &NetworkArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let selection = Selection::new(&args.filters)?;
+    let warning = "WARNING! This will remove all custom networks not used by at least one container.\n\
+                   Are you sure you want to continue?";
+    if !args.force && !confirmed(warning)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut engine = context.engine()?;
+    prune_networks(&mut engine, &selection, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Carries out `system prune`.
 pub fn system(args: &SystemArgs, context: &Context) -> Result<ExitCode, Failure> {
     let selection = Selection::new(&args.filters)?;
-    let mut parts = vec!["all stopped containers"];
+    let mut parts = vec![
+        "all stopped pods",
+        "all stopped containers",
+        "all networks not used by at least one container",
+    ];
     if args.volumes {
         parts.push("all anonymous volumes not used by at least one container");
     }
@@ -107,7 +137,14 @@ pub fn system(args: &SystemArgs, context: &Context) -> Result<ExitCode, Failure>
         parts.join("\n  - ")
     );
     pruned(args.force, &warning, context, |engine, output| {
+        // First: what their infra containers hold is free then.
+        let takes = |pod: &gamut_engine::pods::PodView| {
+            selection.takes(&pod.row.labels, pod.row.created_ns)
+        };
+        let pods = engine.prune_pods(takes).map_err(Failure::engine)?;
+        section("Deleted Pods:", &pods, output)?;
         prune_containers(engine, &selection, output)?;
+        prune_networks(engine, &selection, output)?;
         if args.volumes {
             let volumes = engine.prune_volumes().map_err(Failure::engine)?;
             section("Deleted Volumes:", &volumes, output)?;
@@ -159,6 +196,16 @@ fn prune_containers(
     let takes = |view: &gamut_engine::View| selection.takes(&view.row.labels, view.row.created_ns);
     let removed = engine.prune_containers(takes).map_err(Failure::engine)?;
     section("Deleted Containers:", &removed, output)
+}
+
+fn prune_networks(
+    engine: &mut Engine,
+    selection: &Selection,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    let takes = |view: &NetworkView| selection.takes(&view.labels(), view.created_ns());
+    let removed = engine.prune_networks(takes).map_err(Failure::engine)?;
+    section("Deleted Networks:", &removed, output)
 }
 
 fn prune_images(
@@ -221,12 +268,8 @@ impl Selection {
     }
 
     fn takes(&self, labels: &BTreeMap<String, String>, created_ns: i64) -> bool {
-        let carries = |wanted: &str| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|actual| actual == value),
-            None => labels.contains_key(wanted),
-        };
         self.until_ns.is_none_or(|until| created_ns < until)
             && self.filters.labels(labels)
-            && self.filters.all("label!", |unwanted| !carries(unwanted))
+            && self.filters.unlabelled(labels)
     }
 }

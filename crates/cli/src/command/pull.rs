@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::Context;
-use crate::convert::parse_platform;
 use crate::error::Failure;
 use crate::fetch;
+use crate::platform_args::PlatformArgs;
 use crate::progress::{ProgressArgs, Shown};
+use crate::registry_args::RegistryArgs;
 use gamut_engine::pull::Fetch;
 use gamut_engine::{EngineError, search};
-use gamut_plan::request::Platform;
 use gamut_spec::reference::Reference;
 use gamut_spec::{Fault, Kind};
 
@@ -21,9 +21,15 @@ pub struct Args {
     #[arg(short, long)]
     pub all_tags: bool,
 
-    /// Platform of the image, such as linux/arm64
-    #[arg(long, value_parser = parse_platform)]
-    pub platform: Option<Platform>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
+    /// When to pull: always, missing, newer or never
+    #[arg(long, value_enum, default_value = "always", value_name = "POLICY")]
+    pub policy: Policy,
 
     /// Policy of which images may be used, instead of this host's
     #[arg(long, value_name = "FILE")]
@@ -39,24 +45,52 @@ pub struct Args {
     pub image: String,
 }
 
+/// `--policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Policy {
+    /// Each time
+    Always,
+    /// If it is not here
+    Missing,
+    /// If the registry has another
+    Newer,
+    Never,
+}
+
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let reference = fetch::parse(&args.image)?;
     let style = args.progress.style();
-    let wanted = args.platform.as_ref().map(fetch::platform);
+    let wanted = args.platform.wanted().as_ref().map(fetch::platform);
     let how = match args.lazy {
         true => Fetch::Lazy,
         false => Fetch::Whole,
     };
     let mut engine = context.engine()?;
-    engine.set_policy(args.signature_policy);
+    engine.set_policy(args.signature_policy.clone());
     let references = match args.all_tags {
-        true => all_tags(&reference, &args.image)?,
+        true => all_tags(&reference, &args)?,
         false => vec![reference],
     };
     for reference in references {
+        let is_here = engine.find_image(&reference.to_string()).is_ok();
+        if is_here && matches!(args.policy, Policy::Missing | Policy::Never) {
+            let line = format!("{reference}\n");
+            Shown::of(style).result(&line)?;
+            continue;
+        }
+        if args.policy == Policy::Never {
+            return Err(Failure::engine(EngineError::NoImage(args.image)));
+        }
         let progress = Shown::of(style);
-        let pulled = fetch::pull(&mut engine, &reference, wanted.as_ref(), how, &progress)?;
+        let pulled = fetch::pull(
+            &mut engine,
+            &reference,
+            wanted.as_ref(),
+            how,
+            &progress,
+            &args.registry,
+        )?;
         let mut text = format!("{reference}\n");
         if !args.progress.quiet {
             text = format!(
@@ -71,7 +105,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
 }
 
 /// Every tag that the registry has of a repository.
-fn all_tags(repository: &Reference, text: &str) -> Result<Vec<Reference>, Failure> {
+fn all_tags(repository: &Reference, args: &Args) -> Result<Vec<Reference>, Failure> {
+    let text = args.image.as_str();
     // `latest` is what a name without a tag means elsewhere.
     let tagged = repository
         .tag()
@@ -79,7 +114,8 @@ fn all_tags(repository: &Reference, text: &str) -> Result<Vec<Reference>, Failur
     if repository.digest().is_some() || tagged {
         return Err(Failure::engine(TaggedRepository(text.to_owned())));
     }
-    let tags = search::tags(repository, fetch::options()?).map_err(Failure::engine)?;
+    let tags = search::tags(repository, args.registry.options(repository.registry())?)
+        .map_err(Failure::engine)?;
     let tags = tags.iter().map(|tag| repository.with_tag(tag));
     tags.collect::<Result<_, _>>()
         .map_err(|error| Failure::engine(EngineError::Reference(error)))

@@ -7,6 +7,7 @@ use crate::args::Context;
 use crate::error::Failure;
 use crate::fetch;
 use crate::progress::{ProgressArgs, Shown, Style};
+use crate::registry_args::RegistryArgs;
 use gamut_engine::Engine;
 use gamut_engine::push::{PushOptions, Pushed};
 use gamut_spec::image::Compression;
@@ -26,6 +27,9 @@ pub struct Args {
     /// Write the digest of what was pushed to a file
     #[arg(long, value_name = "FILE", conflicts_with = "all_tags")]
     pub digestfile: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 
     #[command(flatten)]
     pub progress: ProgressArgs,
@@ -82,13 +86,14 @@ fn push(
     args: &Args,
     style: Style,
 ) -> Result<Pushed, Failure> {
+    let access = args.registry.options(to.registry())?;
     let progress = Shown::of(style);
     progress.say(&format!("The push refers to repository [{}]", to.name()));
     let options = PushOptions {
         compression: args.compression.map(Compression::from),
     };
     let pushed = engine
-        .push(image, to, options, fetch::options()?, &progress)
+        .push(image, to, options, access, &progress)
         .map_err(Failure::engine)?;
     say(&pushed, to, args.progress.quiet, &progress)?;
     Ok(pushed)

@@ -3,13 +3,18 @@
 use std::process::ExitCode;
 
 use crate::args::Context;
+use crate::convert::parse_stop_timeout;
 use crate::error::Failure;
 use crate::several;
-use gamut_engine::Force;
+use crate::which::{Missing, Which};
+use gamut_engine::pods::is_infra;
+use gamut_engine::{Engine, Force};
+use gamut_plan::request::StopTimeout;
 use gamut_spec::{Fault, Kind};
 
 /// Remove containers
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("all", |all| all.short('a')))]
 pub struct Args {
     /// Kill a running container first
     #[arg(short, long)]
@@ -19,9 +24,16 @@ pub struct Args {
     #[arg(short, long)]
     pub volumes: bool,
 
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    pub containers: Vec<String>,
+    /// Pass over what is not there
+    #[arg(short, long)]
+    pub ignore: bool,
+
+    /// Seconds to let a running container end in, before --force kills it
+    #[arg(short, long, value_name = "SECONDS", requires = "force", value_parser = parse_stop_timeout, allow_hyphen_values = true)]
+    pub time: Option<StopTimeout>,
+
+    #[command(flatten)]
+    pub which: Which,
 }
 
 /// Carries it out.
@@ -31,7 +43,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         true => Force::Yes,
         false => Force::No,
     };
-    several::each(&args.containers, |name| {
+    let missing = Missing::of(args.ignore);
+    // An infra container goes with its pod only.
+    let names = args
+        .which
+        .names(&mut engine, missing, |view| !is_infra(view))?;
+    several::each(&names, |name| {
+        if let Some(time) = args.time {
+            stop(&mut engine, name, time)?;
+        }
         match engine.remove(name, force) {
             Ok(_) => Ok(Some(name.to_owned())),
             // As in Docker: what is to be gone by force may be gone already.
@@ -42,4 +62,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
             Err(error) => Err(Failure::engine(error)),
         }
     })
+}
+
+/// Lets one that runs end by itself first.
+fn stop(engine: &mut Engine, name: &str, time: StopTimeout) -> Result<(), Failure> {
+    let Ok(id) = engine.container_id(name) else {
+        return Ok(());
+    };
+    engine.stop(&id, None, Some(time)).map_err(Failure::engine)
 }

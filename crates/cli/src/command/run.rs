@@ -10,6 +10,7 @@ use gamut_plan::launch as plan;
 
 use crate::args::Context;
 use crate::attached::{self, Ending, Joint, SignalsTo};
+use crate::command::{pod, start};
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
 use crate::exit::Stage;
@@ -127,7 +128,7 @@ impl Args {
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let mut trace = Trace::new(args.trace, context.began_ns);
-    let request = args.request(&Surroundings::of_process())?;
+    let mut request = args.request(&Surroundings::of_process())?;
     let attachment = args.attachment();
     if request.process.tty && attachment.stdin && !terminal::is_terminal(std::io::stdin()) {
         return Err(Failure::NotATerminal);
@@ -140,8 +141,19 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     };
     // Never closed: the kernel does that at the end of the process, and quicker.
     let mut engine = ManuallyDrop::new(context.engine()?);
-    let source = fetch::source(&mut engine, &request, args.workload.quiet())?;
+    if request.pod.is_some() {
+        pod::place::check(&engine, &request, args.dry_run)?;
+    }
+    let source = fetch::source(
+        &mut engine,
+        &request,
+        args.workload.quiet(),
+        &args.workload.general.registry,
+    )?;
     trace.mark("image found");
+    if request.pod.is_some() {
+        pod::place::enter(&mut engine, &mut request)?;
+    }
     let options = CreateOptions {
         terminal_size: terminal::window_size(std::io::stdout()).map(|s| (s.rows, s.columns)),
         trace: if args.trace {
@@ -150,6 +162,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
             plan::Trace::Off
         },
         keeper: None,
+        pod: None,
     };
     let Some(keeper) = &mut keeper else {
         let created = engine
@@ -159,6 +172,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
             serde_json::to_string_pretty(&created.plan).map_err(|e| Failure::Output(e.into()))?;
         return print_line(&text);
     };
+    for named in &request.requires {
+        start::start(&mut engine, named)?;
+    }
     let cidfile = args.workload.reserve_cidfile()?;
     let options = CreateOptions {
         keeper: Some(keeper),

@@ -7,6 +7,7 @@ use crate::convert::{ArgumentError, Filter, Filters, parse_filter};
 use crate::error::Failure;
 use crate::fetch;
 use crate::format::ListFormat;
+use crate::registry_args::RegistryArgs;
 use crate::view::{Width, search as view};
 use gamut_engine::search::{Found, search, tags};
 use gamut_spec::reference::Reference;
@@ -38,6 +39,9 @@ pub struct Args {
     #[arg(long)]
     pub no_trunc: bool,
 
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
     /// What to look for, as [HOST/]TERM
     pub term: String,
 }
@@ -46,14 +50,16 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let rows: Vec<_> = if args.list_tags {
         let repository = fetch::parse_remote(&args.term)?;
-        let tags = tags(&repository, fetch::options()?).map_err(Failure::engine)?;
+        let tags = tags(&repository, args.registry.options(repository.registry())?)
+            .map_err(Failure::engine)?;
         let tags = tags.iter().take(args.limit.into());
         tags.map(|tag| view::tag_row(&repository, tag)).collect()
     } else {
         let filters = Filters::new(&args.filters, &view::FILTERS).map_err(Failure::engine)?;
         let (registry, term) = registry_and_term(&args.term)?;
+        let access = args.registry.options(registry.registry())?;
         let limit = usize::from(args.limit);
-        let found = search(&registry, term, limit, fetch::options()?).map_err(Failure::engine)?;
+        let found = search(&registry, term, limit, access).map_err(Failure::engine)?;
         let width = match args.no_trunc {
             true => Width::Full,
             false => Width::Cut,

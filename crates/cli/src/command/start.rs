@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gamut_engine::client::{Attached, Client, Starter};
-use gamut_engine::{Engine, record};
+use gamut_engine::{Engine, View, record};
 use gamut_plan::launch::{Stdin, Terminal};
 
 use crate::args::Context;
@@ -12,6 +12,7 @@ use crate::command::run::{print_line, start_failed, warn};
 use crate::convert::{DetachKeys, parse_detach_keys};
 use crate::error::Failure;
 use crate::exit::Verb;
+use crate::which::{self, Missing, Which};
 
 /// Start stopped containers
 #[derive(Debug, clap::Args)]
@@ -28,16 +29,22 @@ pub struct Args {
     #[arg(long, value_name = "KEYS", value_parser = parse_detach_keys)]
     pub detach_keys: Option<DetachKeys>,
 
-    /// Names or ids
-    #[arg(value_name = "CONTAINER", required = true)]
-    pub containers: Vec<String>,
+    /// Pass signals on to the process, with --attach
+    #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub sig_proxy: bool,
+
+    #[command(flatten)]
+    pub which: Which,
 }
 
 /// Carries it out.
 pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     let mut engine = context.engine()?;
+    let names = args
+        .which
+        .names(&mut engine, Missing::Error, |view| !which::is_live(view))?;
     if args.attach || args.interactive {
-        let [one] = args.containers.as_slice() else {
+        let [one] = names.as_slice() else {
             return Err(Failure::Unsupported {
                 flag: "--attach with several containers",
             });
@@ -45,7 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         return attached_start(&args, &mut engine, one);
     }
     let mut failure = None;
-    for named in &args.containers {
+    for named in &names {
         match start(&mut engine, named) {
             Ok(()) => drop(print_line(named)?),
             Err(error) => {
@@ -58,12 +65,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
+/// Starts one in the background.
+pub(super) fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
     let view = engine.container(named).map_err(Failure::engine)?;
     // Docker's: to start what runs is no error.
     if view.status.is_live() {
         return Ok(());
     }
+    start_required(engine, &view)?;
     let mut keeper = Client::spawn().map_err(Failure::engine)?;
     engine.remount(&view).map_err(Failure::engine)?;
     let started = engine
@@ -73,11 +82,31 @@ fn start(engine: &mut Engine, named: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Starts those that a container needs, and those that they need: who was made later needs who was made
+/// before, so that it ends.
+fn start_required(engine: &mut Engine, view: &View) -> Result<(), Failure> {
+    if let Some(pod) = &view.row.pod {
+        engine.prepare_pod(&pod.id).map_err(Failure::engine)?;
+    }
+    for id in engine
+        .summary(view)
+        .request
+        .iter()
+        .flat_map(|request| &request.requires)
+    {
+        start(engine, id)?;
+    }
+    Ok(())
+}
+
 fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitCode, Failure> {
     let view = engine.container(named).map_err(Failure::engine)?;
     let plan = record::read_plan(&engine.container_dirs(&view.row.id)).map_err(Failure::engine)?;
     let tty = plan.streams.terminal != Terminal::None;
     let running = view.status.is_live();
+    if !running {
+        start_required(engine, &view)?;
+    }
     let mut keeper = if running {
         engine.connect(&view.row.id).map_err(Failure::engine)?
     } else {
@@ -89,7 +118,11 @@ fn attached_start(args: &Args, engine: &mut Engine, named: &str) -> Result<ExitC
         stdout: true,
         stderr: true,
         tty,
-        signals: SignalsTo::Workload,
+        signals: if args.sig_proxy {
+            SignalsTo::Workload
+        } else {
+            SignalsTo::Nobody
+        },
         detach_keys: Some(&keys),
     };
     let signals = attached::watch_signals(&joint)?;

@@ -56,7 +56,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode, Failure> {
         Command::Info(args) => info::run(args, context),
         Command::Repair(RepairArgs {}) => {
             let mut engine = context.engine()?;
-            print(&engine.repair().map_err(Failure::engine)?)
+            print(&engine.repair().map_err(Failure::engine)?.done)
         }
         Command::Reset(args) => {
             let warning = format!(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::ArgumentError;
 use super::error::DeviceProblem;
 use super::mounted::clean_absolute;
-use gamut_plan::request::{Device, DeviceAccess};
+use gamut_plan::request::{Device, DeviceAccess, DeviceRule, DeviceRuleKind};
 
 /// A host device, where it is seen inside (the same path by default), and its access.
 pub fn parse_device(text: &str) -> Result<Device, ArgumentError> {
@@ -21,20 +21,47 @@ pub fn parse_device(text: &str) -> Result<Device, ArgumentError> {
         [source, target, access] => (source, target, access),
         _ => return Err(failure(DeviceProblem::Parts)),
     };
-    if !is_access(access) {
-        return Err(failure(DeviceProblem::Access));
-    }
     if !source.starts_with('/') {
         return Err(failure(DeviceProblem::Relative));
     }
     Ok(Device {
         source: PathBuf::from(source),
         target: clean_absolute(target).ok_or_else(|| failure(DeviceProblem::Relative))?,
-        access: DeviceAccess {
-            read: access.contains('r'),
-            write: access.contains('w'),
-            mknod: access.contains('m'),
+        access: access_of(access).ok_or_else(|| failure(DeviceProblem::Access))?,
+    })
+}
+
+/// `c 13:* rwm`: a kind (a, b, c), numbers or `*`, what may be done.
+pub fn parse_device_rule(text: &str) -> Result<DeviceRule, ArgumentError> {
+    let wrong = || ArgumentError::DeviceRule {
+        text: text.to_owned(),
+    };
+    let [kind, numbers, access] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err(wrong());
+    };
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        digits => digits.parse().map(Some).map_err(|_| wrong()),
+    };
+    let (major, minor) = numbers.split_once(':').ok_or_else(wrong)?;
+    Ok(DeviceRule {
+        kind: match kind {
+            "a" => DeviceRuleKind::All,
+            "b" => DeviceRuleKind::Block,
+            "c" => DeviceRuleKind::Character,
+            _ => return Err(wrong()),
         },
+        major: number(major)?,
+        minor: number(minor)?,
+        access: access_of(access).ok_or_else(wrong)?,
+    })
+}
+
+fn access_of(text: &str) -> Option<DeviceAccess> {
+    is_access(text).then(|| DeviceAccess {
+        read: text.contains('r'),
+        write: text.contains('w'),
+        mknod: text.contains('m'),
     })
 }
 

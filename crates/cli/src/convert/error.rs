@@ -1,15 +1,22 @@
 //! Why an argument's text has no meaning: [`ArgumentError`].
 
 use gamut_engine::storage_options::StorageOptionError;
+use gamut_plan::egress::EgressError;
 use gamut_spec::{Fault, Kind};
 
 /// One argument that cannot be meant. The message names the text; the hint shows what can be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
+    #[error("`{text}` is no secret")]
+    Secret { text: String },
+    #[error("there is no variable `{name}` in the environment")]
+    NoVariable { name: String },
     #[error("`{text}` is no storage driver")]
     StorageDriver { text: String },
     #[error(transparent)]
     StorageOption(StorageOptionError),
+    #[error(transparent)]
+    Egress(EgressError),
     #[error("`{text}` is not a size")]
     Size { text: String },
     #[error("a memory limit of `{text}` is below the {minimum} bytes that any process needs")]
@@ -24,8 +31,20 @@ pub enum ArgumentError {
         number: u64,
         maximum: u32,
     },
+    #[error("`{text}` is not a rule for devices")]
+    DeviceRule { text: String },
+    #[error("`{text}` is not a file mode creation mask")]
+    Umask { text: String },
+    #[error("`{text}` is not a limit of huge pages")]
+    HugePages { text: String },
+    #[error("`{text}` names no container's volumes")]
+    VolumesFrom { text: String },
+    #[error("`{text}` is not a time zone")]
+    Timezone { text: String },
     #[error("`{text}` is not a duration")]
     Duration { text: String },
+    #[error("`{flag}` is too short")]
+    HealthTime { flag: &'static str },
     #[error("`{text}` is neither a time nor a duration")]
     Moment { text: String },
     #[error("`{text}` is not a number of lines")]
@@ -74,6 +93,12 @@ pub enum ArgumentError {
     Port { text: String, problem: PortProblem },
     #[error("`{text}` is not an IP address")]
     Address { text: String },
+    #[error("`{text}` is not a subnet: {reason}")]
+    Subnet { text: String, reason: String },
+    #[error("`{text}` cannot be asked for as a name")]
+    Alias { text: String },
+    #[error("`{text}` is not `NAME=ADDRESS`")]
+    AuxAddress { text: String },
     #[error("`{text}` is not `HOST:ADDRESS`")]
     ExtraHost { text: String },
     #[error("`{text}` is not a unicast MAC address")]
@@ -96,8 +121,18 @@ pub enum ArgumentError {
     LogDriver { text: String },
     #[error("`{text}` is not an option of the log driver json-file")]
     LogOption { text: String },
-    #[error("the restart policy `{text}` is not there yet")]
+    #[error("`{text}` is not a restart policy")]
     Restart { text: String },
+    #[error("a pod cannot share `{name}`")]
+    Share { name: String },
+    #[error("containers are named in one way: by name or file, --all, --latest or --filter")]
+    SeveralWays,
+    #[error("credentials without a name")]
+    Credentials,
+    #[error("no command for the container")]
+    NoCommand,
+    #[error("there is no container")]
+    NoLatest,
     #[error("`{text}` is not a filter `key=value`")]
     Filter { text: String },
     #[error("unknown filter `{key}`")]
@@ -170,6 +205,11 @@ pub enum MountProblem {
     Exclusive(String, String),
     #[error("the option `{option}` does not go with `type={kind}`")]
     WrongType { option: String, kind: &'static str },
+    #[error("`{option}` needs `{other}`")]
+    Needs {
+        option: &'static str,
+        other: &'static str,
+    },
     #[error("the type `{0}` is not there")]
     Type(String),
     #[error("an unfinished quotation")]
@@ -189,6 +229,7 @@ impl Fault for ArgumentError {
             Self::MemoryTooSmall { .. } => "Docker's minimum is `6m`",
             Self::Cpus { .. } => "write a decimal of at least 0.01, such as `1.5`",
             Self::Duration { .. } => "write numbers with units, such as `10s`, `1m30s` or `250ms`",
+            Self::HealthTime { .. } => "the least is 1ms; 0 leaves it as it is",
             Self::Moment { .. } => {
                 "write a duration such as `10m`, a time such as `2026-01-31T15:04:05Z`, \
                  or seconds since the epoch"
@@ -208,26 +249,51 @@ impl Fault for ArgumentError {
                 problem: DeviceProblem::Relative,
                 ..
             } => "write it as `/dev/HOST[:/dev/INSIDE][:rwm]`",
+            Self::VolumesFrom { .. } => "write it as `CONTAINER` or `CONTAINER:ro`",
+            Self::Timezone { .. } => "write it as `Europe/Rome`, or `local`",
+            Self::DeviceRule { .. } => "write it as `c 13:* rwm`",
+            Self::Umask { .. } => "write it in octal, such as `0027`",
+            Self::HugePages { .. } => {
+                "write it as `2MB=64m`, with a page size such as 64KB, 2MB or 1GB"
+            }
             Self::Ulimit { .. } => "write it as `nofile=1024:2048`",
             Self::Port { .. } => "write it as `[ADDRESS:][HOSTPORT:]PORT[/udp]`",
+            Self::Subnet { .. } => "write it as `10.1.0.0/16` or `fd12:3456:789a::/64`",
+            Self::Alias { .. } => "a name has letters, digits, `-`, `_` and single dots",
+            Self::AuxAddress { .. } => "write it as `router=10.1.0.7`",
             Self::ExtraHost { .. } => "write it as `db:10.0.0.5`, or `host:host-gateway`",
             Self::Mac { .. } => "write it as `02:42:ac:11:00:02`",
             Self::Sharing { allowed, .. } => return Some(format!("it can be {allowed}")),
             Self::Platform { .. } => "write it as `linux/amd64` or `linux/arm64/v8`",
             Self::Isolation { .. } => "it can be container, sandbox, microvm, vm, auto or default",
             Self::SecurityOption { .. } => {
-                "it can be no-new-privileges, seccomp=unconfined, seccomp=FILE \
-                 or systempaths=unconfined"
+                "it can be no-new-privileges, seccomp=unconfined, seccomp=FILE, \
+                 systempaths=unconfined, mask=PATH or unmask=PATH"
             }
+            Self::Secret { .. } => {
+                "write NAME, or NAME,type=mount,target=PATH,uid=N,gid=N,mode=0400, or \
+                 NAME,type=env,target=VARIABLE"
+            }
+            Self::NoVariable { .. } => "name a variable that is set, or leave `--env` out",
             Self::StorageDriver { .. } => "it can be erofs, overlay or copy",
             Self::StorageOption(error) => return error.hint(),
-            Self::LogDriver { .. } => "it can be json-file or none",
-            Self::LogOption { .. } => "it can be max-size=SIZE or max-file=COUNT",
-            Self::Restart { .. } => {
-                "only `no` is; a supervisor such as systemd can restart `gamut run`"
+            Self::Egress(EgressError::Mixed) => "leave `allow`, or the others, out",
+            Self::Egress(EgressError::Many) => "allow a network of addresses instead of each",
+            Self::Egress(_) => {
+                "deny, allow=example.org:443, allow=192.0.2.0/24, allow=[2001:db8::1]:53/udp"
             }
+            Self::LogDriver { .. } => "it can be json-file, local, syslog, journald or none",
+            Self::LogOption { .. } => {
+                "see `gamut run --help`, or docs/logs.md, for the options of each driver"
+            }
+            Self::Share { .. } => "it can share cgroup, ipc, net, pid and uts, or none",
+            Self::Restart { .. } => "it can be no, on-failure[:COUNT], always or unless-stopped",
             Self::Volume { problem, .. } | Self::Mount { problem, .. } => {
                 return problem.hint(matches!(self, Self::Mount { .. }));
+            }
+            Self::Credentials => "write them as `NAME:PASSWORD`",
+            Self::NoCommand => {
+                "write it behind the container: `gamut exec CONTAINER COMMAND [ARG...]`"
             }
             Self::FilterKey { allowed, .. } => return Some(format!("it can be {allowed}")),
             _ => return None,

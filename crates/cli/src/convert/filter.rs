@@ -61,6 +61,14 @@ impl Filters {
         self.values(key).iter().map(String::as_str).all(test)
     }
 
+    /// Whether `labels` has none of the `label!=KEY` and `label!=KEY=VALUE` that were named.
+    pub fn unlabelled(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.all("label!", |unwanted| match unwanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_none_or(|actual| actual != value),
+            None => !labels.contains_key(unwanted),
+        })
+    }
+
     /// Whether `labels` has every `label=KEY` and `label=KEY=VALUE` asked for.
     pub fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
         self.all("label", |wanted| match wanted.split_once('=') {

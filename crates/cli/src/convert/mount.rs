@@ -1,5 +1,7 @@
 //! `--mount type=…,source=…,target=…` and `--tmpfs TARGET[:OPTIONS]`.
 
+use std::path::{Component, Path, PathBuf};
+
 use super::error::MountProblem;
 use super::mounted::{MountArg, SourceArg, parse_propagation, parse_target};
 use super::{ArgumentError, parse_size};
@@ -29,8 +31,12 @@ struct Fields {
     read_only: bool,
     propagation: Option<Propagation>,
     non_recursive: bool,
+    below_writable: bool,
+    /// `bind-recursive=readonly`: an error without `readonly`.
+    wants_read_only: bool,
     create_source: bool,
     no_copy: bool,
+    subpath: Option<PathBuf>,
     tmpfs: TmpfsOptions,
     /// Keys that fit one type only, with the type's name.
     typed_keys: Vec<(String, &'static str)>,
@@ -80,6 +86,8 @@ impl Fields {
         let of = match key.split_once('-') {
             Some(("bind", _)) => Some("bind"),
             Some(("volume", _)) => Some("volume"),
+            // Podman's shorter name.
+            None if key == "subpath" => Some("volume"),
             Some(("tmpfs", _)) => Some("tmpfs"),
             _ => None,
         };
@@ -95,11 +103,16 @@ impl Fields {
             }
             "bind-nonrecursive" => self.non_recursive = switch()?,
             "bind-recursive" => match needed()? {
-                "enabled" | "writable" => self.non_recursive = false,
-                "disabled" => self.non_recursive = true,
+                "enabled" | "true" | "1" => self.non_recursive = false,
+                "disabled" | "false" | "0" => self.non_recursive = true,
+                "writable" => self.below_writable = true,
+                "readonly" => self.wants_read_only = true,
                 _ => return Err(bad()),
             },
             "bind-create-src" => self.create_source = switch()?,
+            "volume-subpath" | "subpath" => {
+                self.subpath = Some(parse_subpath(needed()?).ok_or_else(bad)?);
+            }
             "volume-nocopy" => self.no_copy = switch()?,
             "tmpfs-size" => self.tmpfs.size_bytes = Some(parse_size(needed()?).map_err(|_| bad())?),
             "tmpfs-mode" => self.tmpfs.mode = Some(parse_mode(needed()?).ok_or_else(bad)?),
@@ -112,12 +125,25 @@ impl Fields {
     }
 
     fn source_of(self, kind: &'static str) -> Result<SourceArg, MountProblem> {
+        if self.wants_read_only && !self.read_only {
+            return Err(MountProblem::Needs {
+                option: "bind-recursive=readonly",
+                other: "readonly",
+            });
+        }
         let source = self.source.filter(|source| !source.is_empty());
+        if self.subpath.is_some() && source.is_none() {
+            return Err(MountProblem::Needs {
+                option: "volume-subpath",
+                other: "source",
+            });
+        }
         match kind {
             "bind" => Ok(SourceArg::Bind {
                 path: source.ok_or(MountProblem::NoSource)?.into(),
                 create: self.create_source,
                 recursive: !self.non_recursive,
+                below_writable: self.below_writable,
                 propagation: self.propagation.unwrap_or_default(),
                 relabel: None,
             }),
@@ -131,6 +157,7 @@ impl Fields {
                 name => Ok(SourceArg::Volume {
                     name,
                     copy_image_content: !self.no_copy,
+                    subpath: self.subpath,
                 }),
             },
         }
@@ -207,6 +234,14 @@ fn tmpfs_value(options: &mut TmpfsOptions, option: &str, value: &str) -> Result<
     Ok(())
 }
 
+/// Of a volume: relative, and without `..`.
+fn parse_subpath(text: &str) -> Option<PathBuf> {
+    let path = Path::new(text);
+    let stays = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    let is_whole = !text.is_empty() && !text.contains('\0');
+    (is_whole && path.components().all(stays)).then(|| path.to_owned())
+}
+
 /// Octal permission bits.
 fn parse_mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8)
@@ -231,6 +266,7 @@ mod tests {
                 path: "./x".into(),
                 create: false,
                 recursive: false,
+                below_writable: false,
                 propagation: Propagation::Rslave,
                 relabel: None,
             }
@@ -240,7 +276,8 @@ mod tests {
             volume.source,
             SourceArg::Volume {
                 name: Some("data".to_owned()),
-                copy_image_content: false
+                copy_image_content: false,
+                subpath: None,
             }
         );
         let tmpfs = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770").unwrap();
@@ -277,7 +314,14 @@ mod tests {
             "\"type=bind",
             "src,target=/x",
             "type=volume,src=/abs,target=/x",
+            "type=bind,src=/a,dst=/b,bind-recursive=readonly",
+            "type=bind,src=/a,dst=/b,bind-recursive=perhaps",
             "what=1,target=/x",
+            "src=data,dst=/x,volume-subpath=/a",
+            "src=data,dst=/x,volume-subpath=a/../..",
+            "src=data,dst=/x,volume-subpath=",
+            "dst=/x,volume-subpath=a",
+            "type=bind,src=/a,dst=/x,volume-subpath=a",
         ] {
             assert!(parse_mount(text).is_err(), "{text}");
         }

@@ -21,12 +21,14 @@ pub enum SourceArg {
         path: PathBuf,
         create: bool,
         recursive: bool,
+        below_writable: bool,
         propagation: Propagation,
         relabel: Option<Relabel>,
     },
     Volume {
         name: Option<String>,
         copy_image_content: bool,
+        subpath: Option<PathBuf>,
     },
     Tmpfs(TmpfsOptions),
 }

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use super::ArgumentError;
+use gamut_engine::network::create::AnySubnet;
+use gamut_plan::egress::EgressWord;
 use gamut_plan::request::{
-    ExtraHost, HostAddress, IpcNamespace, NetworkMode, Sharing, UserNamespace, is_name,
+    Attachment, ExtraHost, HostAddress, IpcNamespace, NetworkMode, Sharing, UserNamespace, is_name,
 };
 
-/// `bridge`, `none`, `host`, `container:NAME`, `default`, or a network's name.
-pub fn parse_network(text: &str) -> Result<NetworkMode, ArgumentError> {
+/// `bridge`, `none`, `host`, `container:NAME`, `ns:PATH`, `pasta[:OPTIONS]`, `default`, or a network's name.
+fn parse_network(text: &str) -> Result<NetworkMode, ArgumentError> {
     let invalid = || ArgumentError::Network {
         text: text.to_owned(),
     };
@@ -16,30 +18,67 @@ pub fn parse_network(text: &str) -> Result<NetworkMode, ArgumentError> {
         "default" => NetworkMode::Default,
         "none" => NetworkMode::None,
         "host" => NetworkMode::Host,
+        "pasta" => NetworkMode::Pasta(Vec::new()),
         other => match other.split_once(':') {
             Some(("container", name)) if is_name(name) => NetworkMode::Container(name.to_owned()),
+            Some(("pasta", options)) => {
+                NetworkMode::Pasta(options.split(',').map(str::to_owned).collect())
+            }
+            Some(("ns", path)) if path.starts_with('/') => NetworkMode::Namespace(path.into()),
             None if is_name(other) => NetworkMode::Named(other.to_owned()),
             _ => return Err(invalid()),
         },
     })
 }
 
-/// `host`, `private` or `container:NAME`: `--pid`, `--uts`, `--cgroupns`.
+/// One `--network`: a mode, or a network and what to be there (`name=NET,alias=A,ip=ADDRESS`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkArg {
+    Mode(NetworkMode),
+    Attachment(Attachment),
+}
+
+/// `--network`, in both forms.
+pub fn parse_network_arg(text: &str) -> Result<NetworkArg, ArgumentError> {
+    if !text.split(',').any(|part| part.starts_with("name=")) {
+        return parse_network(text).map(NetworkArg::Mode);
+    }
+    let invalid = || ArgumentError::Network {
+        text: text.to_owned(),
+    };
+    let mut attachment = Attachment::default();
+    for part in text.split(',') {
+        let (key, value) = part.split_once('=').ok_or_else(invalid)?;
+        match key {
+            "name" if is_name(value) => attachment.network = value.to_owned(),
+            "alias" => attachment.aliases.push(parse_alias(value)?),
+            "ip" => attachment.ipv4 = Some(value.parse().map_err(|_| invalid())?),
+            "ip6" => attachment.ipv6 = Some(value.parse().map_err(|_| invalid())?),
+            "gw-priority" => attachment.priority = value.parse().map_err(|_| invalid())?,
+            "mac-address" => attachment.mac_address = Some(parse_mac(value)?),
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(NetworkArg::Attachment(attachment))
+}
+
+/// `host`, `private`, `container:NAME` or `ns:PATH`: `--pid`, `--uts`, `--cgroupns`.
 pub fn parse_sharing(text: &str) -> Result<Sharing, ArgumentError> {
     match text {
         "host" => Ok(Sharing::Host),
         "private" => Ok(Sharing::Private),
         other => match other.split_once(':') {
             Some(("container", name)) if is_name(name) => Ok(Sharing::Container(name.to_owned())),
+            Some(("ns", path)) if path.starts_with('/') => Ok(Sharing::Namespace(path.into())),
             _ => Err(ArgumentError::Sharing {
                 text: text.to_owned(),
-                allowed: "private, host or container:NAME",
+                allowed: "private, host, container:NAME or ns:/PATH",
             }),
         },
     }
 }
 
-/// `none`, `private`, `shareable`, `host` or `container:NAME`.
+/// `none`, `private`, `shareable`, `host`, `container:NAME` or `ns:PATH`.
 pub fn parse_ipc(text: &str) -> Result<IpcNamespace, ArgumentError> {
     match text {
         "none" => Ok(IpcNamespace::None),
@@ -48,9 +87,10 @@ pub fn parse_ipc(text: &str) -> Result<IpcNamespace, ArgumentError> {
             Ok(Sharing::Private) => Ok(IpcNamespace::Private),
             Ok(Sharing::Host) => Ok(IpcNamespace::Host),
             Ok(Sharing::Container(name)) => Ok(IpcNamespace::Container(name)),
+            Ok(Sharing::Namespace(path)) => Ok(IpcNamespace::Namespace(path)),
             Err(_) => Err(ArgumentError::Sharing {
                 text: text.to_owned(),
-                allowed: "none, private, shareable, host or container:NAME",
+                allowed: "none, private, shareable, host, container:NAME or ns:/PATH",
             }),
         },
     }
@@ -74,6 +114,43 @@ pub fn parse_dns_server(text: &str) -> Result<IpAddr, ArgumentError> {
     text.parse().map_err(|_| ArgumentError::Address {
         text: text.to_owned(),
     })
+}
+
+/// `--subnet`, `--ip-range`: of either family.
+pub fn parse_subnet(text: &str) -> Result<AnySubnet, ArgumentError> {
+    let parsed = match text.contains(':') {
+        true => text.parse().map(AnySubnet::V6),
+        false => text.parse().map(AnySubnet::V4),
+    };
+    parsed.map_err(|error| ArgumentError::Subnet {
+        text: text.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// `--network-alias`.
+pub fn parse_alias(text: &str) -> Result<String, ArgumentError> {
+    match gamut_engine::network::is_resolvable(text) {
+        true => Ok(text.to_owned()),
+        false => Err(ArgumentError::Alias {
+            text: text.to_owned(),
+        }),
+    }
+}
+
+/// `NAME=ADDRESS`.
+pub fn parse_aux_address(text: &str) -> Result<(String, IpAddr), ArgumentError> {
+    let invalid = || ArgumentError::AuxAddress {
+        text: text.to_owned(),
+    };
+    let (name, address) = text.split_once('=').ok_or_else(invalid)?;
+    let address = address.parse().map_err(|_| invalid())?;
+    Ok((name.to_owned(), address))
+}
+
+/// A word after `--egress`.
+pub fn parse_egress(text: &str) -> Result<EgressWord, ArgumentError> {
+    text.parse().map_err(ArgumentError::Egress)
 }
 
 /// `NAME:ADDRESS` or `NAME=ADDRESS`; the address may stand in brackets, or be `host-gateway`.
@@ -128,6 +205,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn networks_with_what_to_be_there() {
+        let parsed = parse_network_arg("name=blue,alias=a,alias=b,ip=10.1.0.7");
+        let attachment = Attachment {
+            network: "blue".to_owned(),
+            aliases: vec!["a".to_owned(), "b".to_owned()],
+            ipv4: Some([10, 1, 0, 7].into()),
+            ..Attachment::default()
+        };
+        assert_eq!(parsed, Ok(NetworkArg::Attachment(attachment)));
+        let plain = parse_network_arg("none");
+        assert_eq!(plain, Ok(NetworkArg::Mode(NetworkMode::None)));
+        for text in [
+            "name=",
+            "name=a,colour=red",
+            "name=a,ip=x",
+            "alias=x,name=a b",
+        ] {
+            assert!(parse_network_arg(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn networks() {
         assert_eq!(parse_network("none"), Ok(NetworkMode::None));
         assert_eq!(
@@ -150,7 +249,14 @@ mod tests {
         assert_eq!(parse_sharing("host"), Ok(Sharing::Host));
         assert_eq!(parse_ipc("shareable"), Ok(IpcNamespace::Shareable));
         assert_eq!(parse_user_namespace("auto"), Ok(UserNamespace::Auto));
-        assert!(parse_sharing("").is_err());
+        let path = std::path::PathBuf::from("/proc/7/ns/ipc");
+        assert_eq!(
+            parse_ipc("ns:/proc/7/ns/ipc"),
+            Ok(IpcNamespace::Namespace(path))
+        );
+        for wrong in ["", "ns:", "ns:x"] {
+            assert!(parse_sharing(wrong).is_err(), "{wrong}");
+        }
         assert!(parse_ipc("container:").is_err());
         assert!(parse_user_namespace("keep-id").is_err());
     }

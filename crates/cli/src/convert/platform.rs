@@ -61,6 +61,17 @@ pub fn parse_isolation(text: &str) -> Result<Isolation, ArgumentError> {
     }
 }
 
+/// `--runtime`: a level, or the name of a runtime that is one.
+pub fn parse_runtime(text: &str) -> Result<Isolation, ArgumentError> {
+    let level = match text {
+        "runc" | "crun" | "youki" | "io.containerd.runc.v2" => Level::Container,
+        "runsc" | "gvisor" | "io.containerd.runsc.v1" => Level::Sandbox,
+        "kata" | "kata-runtime" | "io.containerd.kata.v2" | "krun" => Level::Microvm,
+        other => return parse_isolation(other),
+    };
+    Ok(Isolation::Level(level))
+}
+
 /// `container`, `sandbox`, `microvm` or `vm`.
 pub fn parse_level(text: &str) -> Result<Level, ArgumentError> {
     match text {

@@ -13,6 +13,9 @@ pub enum SecurityOption {
     SeccompUnconfined,
     SeccompProfile(PathBuf),
     SystemPathsUnconfined,
+    /// Podman's: paths that are hidden besides, and paths that are not.
+    Mask(Vec<String>),
+    Unmask(Vec<String>),
     /// `apparmor=unconfined`, `label=disable`: gamut confines by neither.
     NothingToDo,
 }
@@ -36,11 +39,22 @@ pub fn parse_security_option(text: &str) -> Result<SecurityOption, ArgumentError
             SecurityOption::SeccompProfile(PathBuf::from(path))
         }
         ("systempaths", Some("unconfined")) => SecurityOption::SystemPathsUnconfined,
+        ("mask", Some(paths)) => SecurityOption::Mask(list(paths).ok_or_else(invalid)?),
+        ("unmask", Some("ALL")) => SecurityOption::Unmask(vec!["ALL".to_owned()]),
+        ("unmask", Some(paths)) => SecurityOption::Unmask(list(paths).ok_or_else(invalid)?),
         ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {
             SecurityOption::NothingToDo
         }
         _ => return Err(invalid()),
     })
+}
+
+/// Absolute paths with colons between.
+fn list(paths: &str) -> Option<Vec<String>> {
+    let is_absolute = |path: &&str| path.starts_with('/');
+    let paths: Vec<&str> = paths.split(':').collect();
+    let is_good = paths.iter().all(is_absolute);
+    is_good.then(|| paths.into_iter().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -65,6 +79,14 @@ mod tests {
                 SecurityOption::SystemPathsUnconfined,
             ),
             ("apparmor=unconfined", SecurityOption::NothingToDo),
+            (
+                "mask=/a:/b",
+                SecurityOption::Mask(vec!["/a".to_owned(), "/b".to_owned()]),
+            ),
+            (
+                "unmask=/proc/*",
+                SecurityOption::Unmask(vec!["/proc/*".to_owned()]),
+            ),
         ] {
             assert_eq!(parse_security_option(text), Ok(option), "{text}");
         }
@@ -74,6 +96,7 @@ mod tests {
             "seccomp=",
             "no-new-privileges=maybe",
             "apparmor=mine",
+            "mask=proc",
         ] {
             assert!(parse_security_option(text).is_err(), "{text}");
         }

@@ -1,5 +1,7 @@
 //! Points in time for `--since` and `--until`, and the offsets of `--time-offset`.
 
+use std::path::{Path, PathBuf};
+
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -109,6 +111,23 @@ pub fn parse_time_offset(text: &str) -> Result<TimeOffset, ArgumentError> {
         }
     }
     Ok(TimeOffset(offsets))
+}
+
+/// `--tz`: the file of a time zone on this host.
+pub fn parse_timezone(text: &str) -> Result<PathBuf, ArgumentError> {
+    if text == "local" {
+        return Ok(PathBuf::from("/etc/localtime"));
+    }
+    let is_name = |part: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-+".contains(c);
+        !part.is_empty() && part.chars().all(is_plain)
+    };
+    match text.split('/').all(is_name) {
+        true => Ok(Path::new("/usr/share/zoneinfo").join(text)),
+        false => Err(ArgumentError::Timezone {
+            text: text.to_owned(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::ArgumentError;
 use super::error::MountProblem;
 use super::mounted::{MountArg, SourceArg, parse_propagation, parse_target};
-use gamut_plan::request::{Propagation, Relabel, is_name};
+use gamut_plan::request::{Propagation, Relabel, VolumesFrom, is_name};
 
 /// A host path (absolute, or starting with `.`), a volume's name, or nothing for an anonymous
 /// volume; then the absolute path inside and options with commas between.
@@ -14,6 +14,25 @@ pub fn parse_volume(text: &str) -> Result<MountArg, ArgumentError> {
         text: text.to_owned(),
         problem,
     })
+}
+
+/// `CONTAINER[:ro]`, of `--volumes-from`.
+pub fn parse_volumes_from(text: &str) -> Result<VolumesFrom, ArgumentError> {
+    let (container, options) = text.split_once(':').unwrap_or((text, ""));
+    let read_only = match options {
+        "ro" => Some(true),
+        "" | "rw" | "z" | "Z" => Some(false),
+        _ => None,
+    };
+    match (container, read_only) {
+        ("", _) | (_, None) => Err(ArgumentError::VolumesFrom {
+            text: text.to_owned(),
+        }),
+        (_, Some(read_only)) => Ok(VolumesFrom {
+            container: container.to_owned(),
+            read_only,
+        }),
+    }
 }
 
 fn parse(text: &str) -> Result<MountArg, MountProblem> {
@@ -29,9 +48,13 @@ fn parse(text: &str) -> Result<MountArg, MountProblem> {
     let source = match source {
         Some("") => return Err(MountProblem::NoSource),
         Some(path) if path.starts_with(['/', '.']) => SourceArg::Bind {
-            path: PathBuf::from(path),
+            path: match options.no_copy {
+                false => PathBuf::from(path),
+                true => return Err(wrong_type("nocopy", "bind")),
+            },
             create: true,
             recursive: true,
+            below_writable: false,
             propagation: options.propagation.unwrap_or_default(),
             relabel: options.relabel,
         },
@@ -39,9 +62,13 @@ fn parse(text: &str) -> Result<MountArg, MountProblem> {
             if let Some(name) = name.filter(|name| !is_name(name)) {
                 return Err(MountProblem::VolumeName(name.to_owned()));
             }
+            if options.propagation.is_some() {
+                return Err(wrong_type("a propagation", "volume"));
+            }
             SourceArg::Volume {
                 name: name.map(str::to_owned),
                 copy_image_content: !options.no_copy,
+                subpath: None,
             }
         }
     };
@@ -50,6 +77,13 @@ fn parse(text: &str) -> Result<MountArg, MountProblem> {
         read_only: options.read_only,
         source,
     })
+}
+
+fn wrong_type(option: &str, kind: &'static str) -> MountProblem {
+    MountProblem::WrongType {
+        option: option.to_owned(),
+        kind,
+    }
 }
 
 #[derive(Default)]
@@ -103,6 +137,7 @@ mod tests {
                 path: "/srv/www".into(),
                 create: true,
                 recursive: true,
+                below_writable: false,
                 propagation: Propagation::Rslave,
                 relabel: Some(Relabel::Shared),
             }
@@ -113,6 +148,7 @@ mod tests {
             SourceArg::Volume {
                 name: Some("data".to_owned()),
                 copy_image_content: false,
+                subpath: None,
             }
         );
         let anonymous = parse_volume("/data").unwrap();
@@ -121,6 +157,7 @@ mod tests {
             SourceArg::Volume {
                 name: None,
                 copy_image_content: true,
+                subpath: None,
             }
         );
         assert!(matches!(
@@ -143,6 +180,8 @@ mod tests {
             "/a:/b:xx",
             "/a:/b:ro,rw",
             "/a:/b:ro:x",
+            "/a:/b:nocopy",
+            "name:/b:rslave",
             "rel",
             "-x:/y",
         ] {

@@ -45,6 +45,18 @@ impl ObjectFormat {
         Ok(())
     }
 
+    /// Prints one of many, on a line of its own.
+    pub fn write_each<T: Serialize>(
+        &self,
+        object: &T,
+        output: &mut impl Write,
+    ) -> Result<(), ListError> {
+        match self {
+            Self::Pretty | Self::Json => Self::Json.json(object, output),
+            Self::Template(template) => render(template, object, output),
+        }
+    }
+
     /// Prints one object.
     pub fn write<T: Serialize>(
         &self,

@@ -6,7 +6,7 @@ use gamut_engine::View;
 use gamut_engine::details::Details;
 use gamut_plan::launch::{Stdin, Terminal};
 use gamut_plan::request::Signal;
-use gamut_spec::image::ImageConfig;
+use gamut_spec::image::{Healthcheck, ImageConfig};
 use serde::Serialize;
 
 use super::{Set, set};
@@ -35,6 +35,7 @@ pub(super) struct Config {
     labels: BTreeMap<String, String>,
     stop_signal: String,
     stop_timeout: Option<i64>,
+    healthcheck: Option<Healthcheck>,
 }
 
 impl Config {
@@ -52,13 +53,18 @@ impl Config {
             labels: own.labels.clone(),
             stop_signal: own.stop_signal.clone().unwrap_or_default(),
             stop_timeout: own.stop_timeout,
+            healthcheck: own.healthcheck.clone(),
             ..Self::default()
         }
     }
 
     pub(super) fn of_container(view: &View, details: &Details) -> Self {
-        let image = details.config.as_ref().map(|config| &config.config);
-        let asked = details.request.as_ref().map(|request| &request.process);
+        let image = details.summary.config.as_ref().map(|config| &config.config);
+        let asked = details
+            .summary
+            .request
+            .as_ref()
+            .map(|request| &request.process);
         let entrypoint = match asked.and_then(|asked| asked.entrypoint.clone()) {
             Some(given) => Some(given).filter(|words| !words.is_empty()),
             None => image.and_then(|image| image.entrypoint.clone()),
@@ -76,6 +82,9 @@ impl Config {
             volumes: image.and_then(|image| set(&image.volumes)),
             labels: view.row.labels.clone(),
             exposed_ports: exposed(details),
+            healthcheck: image
+                .zip(details.summary.request.as_ref())
+                .and_then(|(image, request)| request.health.over(image)),
             ..Self::default()
         };
         config.take_plan(details);
@@ -106,6 +115,7 @@ impl Config {
 
 fn exposed(details: &Details) -> Option<Set> {
     let keys: Vec<String> = details
+        .summary
         .exposed()
         .iter()
         .map(|(port, protocol)| format!("{port}/{}", protocol.name()))

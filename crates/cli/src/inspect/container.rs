@@ -8,6 +8,7 @@ use gamut_engine::dirs;
 use gamut_engine::storage::Driver;
 use gamut_engine::{Engine, View};
 use gamut_plan::Phase;
+use gamut_plan::health;
 use gamut_plan::launch::LogPlan;
 use serde::Serialize;
 
@@ -33,6 +34,11 @@ pub struct Container {
     log_path: String,
     name: String,
     restart_count: u32,
+    /// Podman's: the id of the pod it is in, and whether it holds what is shared there.
+    pod: String,
+    is_infra: bool,
+    /// Podman's: the ids of those that are started before.
+    dependencies: Vec<String>,
     driver: &'static str,
     platform: String,
     mount_label: &'static str,
@@ -70,6 +76,25 @@ struct State {
     error: String,
     started_at: String,
     finished_at: String,
+    /// Not left out where it is not, as Docker does: templates ask whether it is there.
+    health: Option<Health>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Health {
+    status: &'static str,
+    failing_streak: u32,
+    log: Vec<CheckResult>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CheckResult {
+    start: String,
+    end: String,
+    exit_code: i32,
+    output: String,
 }
 
 /// Whether `SizeRw` and `SizeRootFs` are measured (`--size`).
@@ -84,19 +109,24 @@ impl Container {
     pub fn of(engine: &Engine, view: &View, sizes: Sizes) -> Self {
         let details = engine.details(view);
         let dirs = engine.container_dirs(&view.row.id);
-        let mut words = details.command().into_iter();
+        let mut words = details.summary.command.clone().into_iter();
         let own = match sizes {
             Sizes::No => None,
             Sizes::Measured => engine.changes_bytes(&view.row.id).ok(),
         };
-        let image_bytes = details.image.as_ref().map_or(0, |image| image.size_bytes);
+        let image_bytes = details
+            .summary
+            .image
+            .as_ref()
+            .map_or(0, |image| image.size_bytes);
         let image_id = view.row.image_id.as_ref();
+        let pod = view.row.pod.as_ref();
         Self {
             id: view.row.id.clone(),
             created: time(u64::try_from(view.row.created_ns).unwrap_or(0)),
             path: words.next().unwrap_or_default(),
             args: words.collect(),
-            state: State::of(view),
+            state: State::of(engine, view),
             image: image_id.map_or_else(String::new, ToString::to_string),
             resolv_conf_path: file(&dirs, "resolv.conf"),
             hostname_path: file(&dirs, "hostname"),
@@ -104,8 +134,17 @@ impl Container {
             log_path: log_path(&details),
             name: format!("/{}", view.row.name),
             restart_count: view.status.restarts,
+            pod: pod.map_or_else(String::new, |pod| pod.id.clone()),
+            is_infra: pod.is_some_and(|pod| pod.is_infra),
+            dependencies: details
+                .summary
+                .request
+                .as_ref()
+                .map(|request| request.requires.clone())
+                .unwrap_or_default(),
             driver: driver(&details),
             platform: details
+                .summary
                 .config
                 .as_ref()
                 .map_or_else(|| "linux".to_owned(), |config| config.os.clone()),
@@ -130,13 +169,16 @@ impl Container {
 }
 
 impl State {
-    fn of(view: &View) -> Self {
+    fn of(engine: &Engine, view: &View) -> Self {
         let status = &view.status;
         Self {
             status: listing::life(view).word(),
-            running: matches!(status.phase, Phase::Running | Phase::Paused),
+            running: matches!(
+                status.phase,
+                Phase::Running | Phase::Paused | Phase::Restarting
+            ),
             paused: status.phase == Phase::Paused,
-            restarting: false,
+            restarting: status.phase == Phase::Restarting,
             oom_killed: status.oom_killed,
             dead: false,
             pid: status.pid,
@@ -144,6 +186,23 @@ impl State {
             error: status.error.clone(),
             started_at: time(status.started_at_ns),
             finished_at: time(status.finished_at_ns),
+            health: engine.health(view).map(Health::of),
+        }
+    }
+}
+
+impl Health {
+    fn of(health: health::Health) -> Self {
+        let shown = |result: health::CheckResult| CheckResult {
+            start: time(result.began_ns),
+            end: time(result.ended_ns),
+            exit_code: result.exit_code,
+            output: result.output,
+        };
+        Self {
+            status: health.verdict.word(),
+            failing_streak: health.streak,
+            log: health.results.into_iter().map(shown).collect(),
         }
     }
 }

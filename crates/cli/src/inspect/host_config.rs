@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use gamut_engine::details::Details;
 use gamut_engine::{Engine, View};
-use gamut_plan::launch::{LaunchPlan, LogPlan};
+use gamut_plan::egress::EgressPolicy;
+use gamut_plan::launch::LaunchPlan;
 use gamut_plan::request::{
     self, AfterExit, Bound, Capability, HostAddress, Identity, IpcNamespace, Limits, MountSource,
     Operation, RunRequest, Seccomp, Sharing, SystemPaths, ThrottleUnit, UserNamespace,
@@ -13,7 +14,7 @@ use gamut_plan::request::{
 use serde::Serialize;
 
 use super::mounts::propagation_name;
-use super::network::{HostPort, Ports};
+use super::network::{Ports, bindings};
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -36,6 +37,8 @@ pub(super) struct HostConfig {
     dns_options: Vec<String>,
     dns_search: Vec<String>,
     extra_hosts: Option<Vec<String>>,
+    /// Ours: the words of `--egress`; `null`: everything may be reached.
+    egress: Option<Vec<String>>,
     group_add: Option<Vec<String>>,
     ipc_mode: String,
     cgroup: &'static str,
@@ -69,7 +72,7 @@ pub(super) struct HostConfig {
 #[serde(rename_all = "PascalCase")]
 struct LogConfig {
     r#type: &'static str,
-    config: BTreeMap<&'static str, String>,
+    config: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -145,16 +148,23 @@ struct Device {
     cgroup_permissions: String,
 }
 
+/// What the container's own group is below.
+fn parent_group(details: &Details) -> Option<String> {
+    let linux = details.plan.as_ref()?.spec.linux().as_ref()?;
+    let parent = linux.cgroups_path().as_ref()?.parent()?;
+    Some(parent.display().to_string())
+}
+
 impl HostConfig {
     pub(super) fn of(engine: &Engine, view: &View, details: &Details) -> Self {
         let mut config = Self {
-            network_mode: details.network_mode(),
+            network_mode: details.summary.network_mode(),
             runtime: view.row.level.clone(),
             isolation: view.row.level.clone(),
-            cgroup_parent: engine.instance().cgroup,
+            cgroup_parent: parent_group(details).unwrap_or(engine.instance().cgroup),
             ..Self::default()
         };
-        if let Some(request) = &details.request {
+        if let Some(request) = &details.summary.request {
             config.take_request(request);
         }
         if let Some(plan) = &details.plan {
@@ -165,6 +175,22 @@ impl HostConfig {
 
     fn take_request(&mut self, request: &RunRequest) {
         self.auto_remove = request.after_exit == AfterExit::Remove;
+        self.restart_policy = RestartPolicy {
+            name: request.restart.name(),
+            maximum_retry_count: match request.restart {
+                request::RestartPolicy::OnFailure { at_most }
+                | request::RestartPolicy::OnUnhealthy { at_most } => at_most.unwrap_or(0),
+                _ => 0,
+            },
+        };
+        self.log_config = LogConfig {
+            r#type: request.logs.driver(),
+            config: request
+                .logs
+                .more()
+                .map(|more| more.given.clone())
+                .unwrap_or_default(),
+        };
         self.annotations = request.annotations.clone();
         self.limits = LimitsConfig::of(&request.limits);
         self.oom_score_adj = request.limits.oom_score_adj.unwrap_or(0);
@@ -189,24 +215,8 @@ impl HostConfig {
             HostAddress::Ip(address) => format!("{}:{address}", extra.name),
             HostAddress::HostGateway => format!("{}:host-gateway", extra.name),
         }));
-        for publish in &network.publish {
-            let key = format!("{}/{}", publish.container_port, publish.protocol.name());
-            let host = HostPort {
-                host_ip: publish
-                    .host_ip
-                    .map_or_else(String::new, |ip| ip.to_string()),
-                host_port: match publish.host_ports {
-                    None => String::new(),
-                    Some(ports) if ports.first == ports.last => ports.first.to_string(),
-                    Some(ports) => format!("{}-{}", ports.first, ports.last),
-                },
-            };
-            self.port_bindings
-                .entry(key)
-                .or_default()
-                .get_or_insert_default()
-                .push(host);
-        }
+        self.egress = network.egress.as_ref().map(EgressPolicy::words);
+        self.port_bindings = bindings(network);
     }
 
     fn take_security(&mut self, request: &RunRequest) {
@@ -226,7 +236,13 @@ impl HostConfig {
         if security.system_paths == SystemPaths::Unconfined {
             options.push("systempaths=unconfined".to_owned());
         }
+        for (word, paths) in [("mask", &security.masked), ("unmask", &security.unmasked)] {
+            if !paths.is_empty() {
+                options.push(format!("{word}={}", paths.join(":")));
+            }
+        }
         self.security_opt = listed(options);
+        self.device_cgroup_rules = listed(security.device_rules.iter().map(device_rule));
         self.devices = security
             .devices
             .iter()
@@ -251,6 +267,7 @@ impl HostConfig {
             Some(Sharing::Private) => "private".to_owned(),
             Some(Sharing::Host) => "host".to_owned(),
             Some(Sharing::Container(named)) => format!("container:{named}"),
+            Some(Sharing::Namespace(path)) => format!("ns:{}", path.display()),
         };
         self.pid_mode = sharing(&namespaces.pid, "");
         self.uts_mode = sharing(&namespaces.uts, "");
@@ -261,6 +278,7 @@ impl HostConfig {
             Some(IpcNamespace::Shareable) => "shareable".to_owned(),
             Some(IpcNamespace::Host) => "host".to_owned(),
             Some(IpcNamespace::Container(named)) => format!("container:{named}"),
+            Some(IpcNamespace::Namespace(path)) => format!("ns:{}", path.display()),
         };
         self.userns_mode = match namespaces.user {
             None => "",
@@ -297,27 +315,6 @@ impl HostConfig {
         self.readonly_paths = linux
             .and_then(|l| l.readonly_paths().clone())
             .unwrap_or_default();
-        self.log_config = match &plan.log {
-            LogPlan::None => LogConfig {
-                r#type: "none",
-                config: BTreeMap::new(),
-            },
-            LogPlan::JsonFile {
-                max_bytes,
-                max_files,
-                ..
-            } => {
-                let mut config = BTreeMap::new();
-                if let Some(bytes) = max_bytes {
-                    config.insert("max-size", bytes.to_string());
-                    config.insert("max-file", max_files.to_string());
-                }
-                LogConfig {
-                    r#type: "json-file",
-                    config,
-                }
-            }
-        };
     }
 }
 
@@ -363,7 +360,7 @@ impl LimitsConfig {
                 None => i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX),
             },
             memory_swappiness: None,
-            oom_kill_disable: None,
+            oom_kill_disable: limits.oom_kill_disable.then_some(true),
             pids_limit: limits.pids.map(number),
             ulimits: limits
                 .ulimits
@@ -416,6 +413,18 @@ fn capability(capability: &Capability) -> String {
         Capability::All => "ALL".to_owned(),
         Capability::Named(name) => name.clone(),
     }
+}
+
+/// As in `--device-cgroup-rule`.
+fn device_rule(rule: &request::DeviceRule) -> String {
+    let kind = match rule.kind {
+        request::DeviceRuleKind::All => 'a',
+        request::DeviceRuleKind::Block => 'b',
+        request::DeviceRuleKind::Character => 'c',
+    };
+    let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |n| n.to_string());
+    let (major, minor) = (number(rule.major), number(rule.minor));
+    format!("{kind} {major}:{minor} {}", rule.access.letters())
 }
 
 /// `-v`'s own form.

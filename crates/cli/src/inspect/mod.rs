@@ -4,10 +4,13 @@
 
 mod config;
 mod container;
+mod failure;
 mod host_config;
 mod image;
 mod mounts;
 mod network;
+mod networks;
+mod pod;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +18,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use container::{Container, Sizes};
+pub use failure::Failure;
 pub use image::Image;
+pub use networks::Network;
+pub use pod::Pod;
 
 /// Docker's set: an object whose values are empty objects (Go's `map[string]struct{}`).
 type Set = BTreeMap<String, Empty>;

@@ -25,6 +25,7 @@ pub(super) struct Mount {
 pub(super) fn of(engine: &Engine, details: &Details) -> Vec<Mount> {
     let volumes = engine.dirs().volumes();
     let asked = details
+        .summary
         .request
         .as_ref()
         .map_or(&[][..], |request| &request.storage.mounts);
@@ -32,7 +33,12 @@ pub(super) fn of(engine: &Engine, details: &Details) -> Vec<Mount> {
         .iter()
         .map(|mount| of_request(mount, details, &volumes))
         .collect();
-    for target in details.config.iter().flat_map(|c| &c.config.volumes) {
+    for target in details
+        .summary
+        .config
+        .iter()
+        .flat_map(|c| &c.config.volumes)
+    {
         let target = Path::new(target);
         if !asked.iter().any(|mount| mount.target == target)
             && let Some(source) = source_of(details, target)

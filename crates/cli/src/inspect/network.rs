@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use gamut_engine::View;
 use gamut_engine::details::Details;
+use gamut_engine::network::DEFAULT_NETWORK;
 use gamut_plan::launch::{Endpoint, NetworkPlan};
+use gamut_plan::request::Network;
 use serde::Serialize;
 
 #[derive(Debug, Default, Serialize)]
@@ -33,6 +35,27 @@ pub(super) struct HostPort {
     pub(super) host_port: String,
 }
 
+/// The ports that are to be published.
+pub(super) fn bindings(network: &Network) -> Ports {
+    let mut ports = Ports::new();
+    for publish in &network.publish {
+        let key = format!("{}/{}", publish.container_port, publish.protocol.name());
+        let host = HostPort {
+            host_ip: publish
+                .host_ip
+                .map_or_else(String::new, |ip| ip.to_string()),
+            host_port: match publish.host_ports {
+                None => String::new(),
+                Some(ports) if ports.first == ports.last => ports.first.to_string(),
+                Some(ports) => format!("{}-{}", ports.first, ports.last),
+            },
+        };
+        let hosts = ports.entry(key).or_default();
+        hosts.get_or_insert_default().push(host);
+    }
+    ports
+}
+
 /// The addresses, which Docker tells twice.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -51,7 +74,7 @@ struct Place {
     mac_address: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Attached {
     #[serde(rename = "IPAMConfig")]
@@ -76,29 +99,24 @@ impl NetworkSettings {
         };
         let lives = view.status.is_live();
         let place = match &plan.network {
-            NetworkPlan::Bridge(endpoint) if lives => Place::of(endpoint),
+            // Docker tells the default network's here, and no other's.
+            NetworkPlan::Bridge(bridged) if lives => {
+                let mut endpoints = bridged.endpoints.iter();
+                let default = endpoints.find(|one| one.network == DEFAULT_NETWORK);
+                default.map(Place::of).unwrap_or_default()
+            }
             _ => Place::default(),
         };
-        let aliases = details
-            .request
-            .as_ref()
-            .map(|request| request.network.aliases.clone())
-            .filter(|aliases| !aliases.is_empty());
-        let (name, bridge) = match &plan.network {
-            NetworkPlan::None => (Some("none".to_owned()), String::new()),
-            NetworkPlan::Host => (Some("host".to_owned()), String::new()),
-            NetworkPlan::Container(_) => (None, String::new()),
-            NetworkPlan::Bridge(at) => (Some(at.network.clone()), at.bridge.clone()),
-        };
-        let attached = Attached {
-            ipam_config: None,
-            links: None,
-            aliases,
-            driver_opts: None,
-            network_id: bridge,
-            endpoint_id: String::new(),
-            place: place.clone(),
-            dns_names: None,
+        let networks = match &plan.network {
+            NetworkPlan::None => BTreeMap::from([("none".to_owned(), Attached::default())]),
+            NetworkPlan::Pasta(_) => BTreeMap::from([("pasta".to_owned(), Attached::default())]),
+            NetworkPlan::Host => BTreeMap::from([("host".to_owned(), Attached::default())]),
+            NetworkPlan::Container(_) | NetworkPlan::Namespace(_) => BTreeMap::new(),
+            NetworkPlan::Bridge(bridged) => {
+                let endpoints = bridged.endpoints.iter();
+                let attached = endpoints.map(|at| (at.network.clone(), Attached::of(at, lives)));
+                attached.collect()
+            }
         };
         Self {
             sandbox_key: match view.status.pid {
@@ -107,9 +125,23 @@ impl NetworkSettings {
             },
             ports: ports(view, details),
             place,
-            networks: name
-                .map(|name| BTreeMap::from([(name, attached)]))
-                .unwrap_or_default(),
+            networks,
+            ..Self::default()
+        }
+    }
+}
+
+impl Attached {
+    fn of(endpoint: &Endpoint, lives: bool) -> Self {
+        let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+        Self {
+            aliases: some(&endpoint.aliases),
+            network_id: endpoint.network_id.clone(),
+            place: match lives {
+                true => Place::of(endpoint),
+                false => Place::default(),
+            },
+            dns_names: some(&endpoint.names),
             ..Self::default()
         }
     }
@@ -125,7 +157,7 @@ impl Place {
             global_ipv6_address: endpoint
                 .address6
                 .map_or_else(String::new, |a| a.to_string()),
-            global_ipv6_prefix_len: of_ipv6.map_or(0, |_| 64),
+            global_ipv6_prefix_len: of_ipv6.map_or(0, |_| endpoint.prefix6),
             ip_address: endpoint.address4.to_string(),
             ip_prefix_len: endpoint.subnet4.1,
             ipv6_gateway: gateway6.map_or_else(String::new, |a| a.to_string()),
@@ -139,7 +171,7 @@ fn ports(view: &View, details: &Details) -> Ports {
     if !view.status.is_live() {
         return ports;
     }
-    for (port, protocol) in details.exposed() {
+    for (port, protocol) in details.summary.exposed() {
         ports.insert(format!("{port}/{}", protocol.name()), None);
     }
     for binding in &view.status.ports {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Width, local_time, ports};
+use gamut_engine::pods::InPod;
+use gamut_plan::health::Verdict;
+
 use crate::format::Row;
 use crate::human;
 
@@ -11,11 +14,13 @@ pub const TABLE: &str =
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 /// What `--size` adds.
 pub const SIZE_COLUMN: &str = "\t{{.Size}}";
+/// What `--pod` adds.
+pub const POD_COLUMNS: &str = "\t{{.Pod}}\t{{.PodName}}";
 /// What `-q` prints.
 pub const QUIET: &str = "{{.ID}}";
 
 /// `(template name, heading)`, Docker's and then ours.
-pub const TITLES: [(&str, &str); 17] = [
+pub const TITLES: [(&str, &str); 20] = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
     ("Command", "COMMAND"),
@@ -33,10 +38,14 @@ pub const TITLES: [(&str, &str); 17] = [
     ("Platform", "PLATFORM"),
     ("HealthStatus", "HEALTH"),
     ("Isolation", "ISOLATION"),
+    ("Pod", "POD ID"),
+    ("PodName", "PODNAME"),
+    ("IsInfra", "IS INFRA"),
 ];
 
 /// Filters of `ps`.
-pub const FILTERS: [&str; 15] = [
+pub const FILTERS: [&str; 17] = [
+    "restart-policy",
     "ancestor",
     "before",
     "exited",
@@ -48,6 +57,7 @@ pub const FILTERS: [&str; 15] = [
     "label",
     "name",
     "network",
+    "pod",
     "publish",
     "since",
     "status",
@@ -61,9 +71,16 @@ pub enum Life {
     Created,
     Running {
         since_ns: i64,
+        /// What its health checks say.
+        health: Option<Verdict>,
     },
     Paused {
         since_ns: i64,
+    },
+    /// Ended, and about to be started again.
+    Restarting {
+        status: i32,
+        at_ns: i64,
     },
     Exited {
         status: i32,
@@ -93,6 +110,8 @@ pub struct Line {
     pub volumes: usize,
     pub networks: Vec<String>,
     pub isolation: String,
+    /// The pod it is in.
+    pub pod: Option<InPod>,
     /// Bytes of the container's own layer, and with the image; only with `--size`.
     pub size_bytes: Option<(u64, u64)>,
 }
@@ -104,9 +123,21 @@ impl Life {
             Self::Created => "created",
             Self::Running { .. } => "running",
             Self::Paused { .. } => "paused",
+            Self::Restarting { .. } => "restarting",
             Self::Exited { .. } => "exited",
             Self::Removing => "removing",
             Self::Dead => "dead",
+        }
+    }
+
+    /// Docker's word for `--filter health=`.
+    pub fn health(self) -> &'static str {
+        match self {
+            Self::Running {
+                health: Some(verdict),
+                ..
+            } => verdict.word(),
+            _ => "none",
         }
     }
 
@@ -115,8 +146,18 @@ impl Life {
         let since = |then_ns| human::duration(human::seconds_between(then_ns, now_ns));
         match self {
             Self::Created => "Created".to_owned(),
-            Self::Running { since_ns } => format!("Up {}", since(since_ns)),
+            Self::Running { since_ns, health } => {
+                let up = format!("Up {}", since(since_ns));
+                match health {
+                    None => up,
+                    Some(Verdict::Starting) => format!("{up} (health: starting)"),
+                    Some(verdict) => format!("{up} ({})", verdict.word()),
+                }
+            }
             Self::Paused { since_ns } => format!("Up {} (Paused)", since(since_ns)),
+            Self::Restarting { status, at_ns } => {
+                format!("Restarting ({status}) {} ago", since(at_ns))
+            }
             Self::Exited { status, at_ns } => format!("Exited ({status}) {} ago", since(at_ns)),
             Self::Removing => "Removal In Progress".to_owned(),
             Self::Dead => "Dead".to_owned(),
@@ -142,6 +183,7 @@ impl Line {
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         let volumes = self.volumes;
+        let pod = self.pod.as_ref();
         let size = match self.size_bytes {
             Some((own, whole)) => format!(
                 "{} (virtual {})",
@@ -167,8 +209,14 @@ impl Line {
                 ("Networks", self.networks.join(",")),
                 ("LocalVolumes", volumes.to_string()),
                 ("Platform", self.platform.clone()),
-                ("HealthStatus", String::new()),
+                ("HealthStatus", self.life.health().to_owned()),
                 ("Isolation", self.isolation.clone()),
+                ("Pod", pod.map_or_else(String::new, |pod| width.id(&pod.id))),
+                (
+                    "PodName",
+                    pod.map_or_else(String::new, |pod| pod.name.clone()),
+                ),
+                ("IsInfra", pod.is_some_and(|pod| pod.is_infra).to_string()),
             ],
             self.labels.clone(),
         )
@@ -194,6 +242,7 @@ mod tests {
             created_ns: 0,
             life: Life::Running {
                 since_ns: 10 * SECOND,
+                health: None,
             },
             ports: Vec::new(),
             labels: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
@@ -201,6 +250,7 @@ mod tests {
             volumes: 0,
             networks: vec!["bridge".to_owned()],
             isolation: "container".to_owned(),
+            pod: None,
             size_bytes: Some((2_000, 133_000_000)),
         }
     }

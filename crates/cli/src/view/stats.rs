@@ -11,8 +11,11 @@ use crate::human;
 /// The table of `stats`.
 pub const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
 
+/// The table of `pod stats`.
+pub const POD_TABLE: &str = "{{.Pod}}\t{{.CID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
+
 /// `(template name, heading)`.
-pub const TITLES: [(&str, &str); 9] = [
+pub const TITLES: [(&str, &str); 11] = [
     ("Container", "CONTAINER"),
     ("ID", "CONTAINER ID"),
     ("Name", "NAME"),
@@ -22,6 +25,8 @@ pub const TITLES: [(&str, &str); 9] = [
     ("NetIO", "NET I/O"),
     ("BlockIO", "BLOCK I/O"),
     ("PIDs", "PIDS"),
+    ("Pod", "POD"),
+    ("CID", "CID"),
 ];
 
 /// A container and what it uses.
@@ -29,6 +34,8 @@ pub const TITLES: [(&str, &str); 9] = [
 pub struct Line<'a> {
     pub id: &'a str,
     pub name: &'a str,
+    /// The id of the pod it is in.
+    pub pod: Option<&'a str>,
     /// The reading before; `None`: this is the first, and CPU use is not known yet.
     pub before: Option<&'a Stats>,
     /// `None`: it does not run.
@@ -84,6 +91,11 @@ impl Line<'_> {
         Row::new(
             [
                 ("Container", id.clone()),
+                ("CID", id.clone()),
+                (
+                    "Pod",
+                    self.pod.map_or_else(String::new, |pod| width.id(pod)),
+                ),
                 ("ID", id),
                 ("Name", self.name.to_owned()),
                 ("CPUPerc", cpu),
@@ -160,6 +172,7 @@ mod tests {
         let line = Line {
             id: "0123456789abcdef",
             name: "web",
+            pod: None,
             before: Some(&before),
             now: Some(&now),
             host_memory_bytes: 1 << 30,

@@ -244,6 +244,7 @@ fn kind(owner: &Owner) -> &'static str {
         Owner::Database => "database",
         Owner::Kernel(_) => "guest kernel",
         Owner::Filters => "compiled filters and initramfs",
+        Owner::Events => "log of events",
         Owner::Frame => "directories and mount points",
         Owner::Foreign(_) => "not gamut's",
     }
@@ -258,6 +259,6 @@ fn name(owner: &Owner) -> String {
         | Owner::Download(name) => human::short_id(name).to_owned(),
         Owner::Changes(id) | Owner::Log(id) | Owner::Record(id) => human::short_id(id).to_owned(),
         Owner::Volume(name) | Owner::Temporary(name) | Owner::Foreign(name) => name.clone(),
-        Owner::Database | Owner::Filters | Owner::Frame => String::new(),
+        Owner::Database | Owner::Filters | Owner::Events | Owner::Frame => String::new(),
     }
 }

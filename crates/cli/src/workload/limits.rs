@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::value_parser;
 
 use crate::convert::{
-    Cpus, NumberSet, parse_byte_rate, parse_cpu_set, parse_cpus, parse_device_weight, parse_memory,
-    parse_memory_bound, parse_node_set, parse_operation_rate, parse_ulimit,
+    Cpus, NumberSet, parse_byte_rate, parse_cpu_set, parse_cpus, parse_device_weight,
+    parse_huge_pages, parse_memory, parse_memory_bound, parse_node_set, parse_operation_rate,
+    parse_ulimit,
 };
 use gamut_plan::request::{Bound, DeviceWeight, Limits, Operation, Throttle, ThrottleUnit, Ulimit};
 
@@ -82,12 +83,47 @@ pub struct LimitArgs {
     #[arg(long, value_name = "LIMIT", value_parser = parse_ulimit)]
     pub ulimit: Vec<Ulimit>,
 
+    /// Let the workload wait for memory at its limit, in place of being killed (control groups version 1)
+    #[arg(long)]
+    pub oom_kill_disable: bool,
+
+    /// Limit of huge pages of a size, as 2MB=64m
+    #[arg(long, value_name = "LIMIT", value_parser = parse_huge_pages)]
+    pub hugetlb: Vec<(String, u64)>,
+
     /// How gladly the kernel kills it when memory is short, -1000 to 1000
     #[arg(long, value_name = "SCORE", value_parser = value_parser!(i16).range(-1_000..=1_000), allow_hyphen_values = true)]
     pub oom_score_adj: Option<i16>,
 }
 
 impl LimitArgs {
+    /// For `update`: those that were given.
+    pub fn changes(&self) -> Limits {
+        self.request()
+    }
+
+    /// For `update`: a flag of what is settled when a container is made.
+    pub fn unchangeable(&self) -> Option<&'static str> {
+        let given = [
+            ("update --ulimit", !self.ulimit.is_empty()),
+            ("update --oom-score-adj", self.oom_score_adj.is_some()),
+            ("update --oom-kill-disable", self.oom_kill_disable),
+            ("update --hugetlb", !self.hugetlb.is_empty()),
+            (
+                "update --blkio-weight-device",
+                !self.blkio_weight_device.is_empty(),
+            ),
+            (
+                "update --device-read-bps and its like",
+                !self.throttles().is_empty(),
+            ),
+        ];
+        given
+            .iter()
+            .find(|(_, is_given)| *is_given)
+            .map(|(flag, _)| *flag)
+    }
+
     pub(super) fn request(&self) -> Limits {
         // Docker's zero is no limit.
         let some = |bytes: Option<u64>| bytes.filter(|bytes| *bytes != 0);
@@ -112,6 +148,8 @@ impl LimitArgs {
             blkio_weight_devices: self.blkio_weight_device.clone(),
             blkio_throttles: self.throttles(),
             ulimits: self.ulimit.clone(),
+            oom_kill_disable: self.oom_kill_disable,
+            huge_pages: self.hugetlb.iter().cloned().collect(),
             oom_score_adj: self.oom_score_adj,
         }
     }

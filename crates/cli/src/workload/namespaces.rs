@@ -21,19 +21,19 @@ pub struct NamespaceArgs {
     #[arg(long, value_name = "MODE", value_parser = parse_user_namespace)]
     pub userns: Option<UserNamespace>,
 
-    /// Process namespace: private, host or container:NAME
+    /// Process namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE", value_parser = parse_sharing)]
     pub pid: Option<Sharing>,
 
-    /// IPC namespace: none, private, shareable, host or container:NAME
+    /// IPC namespace: none, private, shareable, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE", value_parser = parse_ipc)]
     pub ipc: Option<IpcNamespace>,
 
-    /// UTS namespace: private, host or container:NAME
+    /// UTS namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE", value_parser = parse_sharing)]
     pub uts: Option<Sharing>,
 
-    /// Cgroup namespace: private, host or container:NAME
+    /// Cgroup namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE", value_parser = parse_sharing)]
     pub cgroupns: Option<Sharing>,
 

@@ -3,21 +3,24 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::convert::{
-    PublishList, parse_dns_server, parse_expose, parse_extra_host, parse_mac, parse_network,
-    parse_publish,
+    ArgumentError, NetworkArg, PublishList, parse_alias, parse_dns_server, parse_egress,
+    parse_expose, parse_extra_host, parse_mac, parse_network_arg, parse_publish,
 };
-use gamut_plan::request::{Expose, ExtraHost, Network, NetworkMode};
+use crate::error::Failure;
+use gamut_plan::egress::{EgressPolicy, EgressWord};
+use gamut_plan::request::{Attachment, Expose, ExtraHost, Network, NetworkMode};
 
 /// Flags about the network.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Network: bridge, none, host, container:NAME or a network's name
-    #[arg(long, visible_alias = "net", value_parser = parse_network)]
-    pub network: Option<NetworkMode>,
+    /// Network: bridge, none, host, container:NAME, ns:PATH or a network's name, several of these, or
+    /// name=NETWORK,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,gw-priority=NUMBER
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = parse_network_arg)]
+    pub networks: Vec<NetworkArg>,
 
     /// Further name of the container on its network
-    #[arg(long = "network-alias", alias = "net-alias", value_name = "NAME")]
+    #[arg(long = "network-alias", alias = "net-alias", value_name = "NAME", value_parser = parse_alias)]
     pub aliases: Vec<String>,
 
     /// Publish a port, as [ADDRESS:][HOSTPORT:]PORT[/udp]; ranges go
@@ -48,6 +51,11 @@ pub struct NetworkArgs {
     #[arg(long = "add-host", value_name = "HOST", value_parser = parse_extra_host)]
     pub extra_hosts: Vec<ExtraHost>,
 
+    /// What may be reached: deny (nothing), allow=HOST[:PORT], allow=ADDRESS[/BITS][:PORT], PORT with
+    /// /udp for UDP; what is not allowed is denied then. allow: everything
+    #[arg(long, value_name = "RULE", value_parser = parse_egress)]
+    pub egress: Vec<EgressWord>,
+
     /// MAC address
     #[arg(long = "mac-address", value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<[u8; 6]>,
@@ -62,10 +70,34 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    pub(super) fn request(&self) -> Network {
-        Network {
-            mode: self.network.clone().unwrap_or_default(),
-            aliases: self.aliases.clone(),
+    pub(crate) fn request(&self) -> Result<Network, Failure> {
+        let mut networks = self.networks.iter();
+        let first = networks.next();
+        let own = match first {
+            Some(NetworkArg::Attachment(attachment)) => attachment.clone(),
+            _ => Attachment::default(),
+        };
+        let further = networks.map(|one| match one {
+            NetworkArg::Attachment(attachment) => attachment.clone(),
+            NetworkArg::Mode(mode) => Attachment {
+                network: word(mode),
+                ..Attachment::default()
+            },
+        });
+        let egress = EgressPolicy::of(&self.egress)
+            .map_err(|error| Failure::engine(ArgumentError::Egress(error)))?;
+        Ok(Network {
+            egress,
+            mode: match first {
+                Some(NetworkArg::Mode(mode)) => mode.clone(),
+                Some(NetworkArg::Attachment(attachment)) => {
+                    NetworkMode::Named(attachment.network.clone())
+                }
+                None => NetworkMode::Default,
+            },
+            further: further.collect(),
+            priority: own.priority,
+            aliases: [own.aliases, self.aliases.clone()].concat(),
             publish: self
                 .publish
                 .iter()
@@ -77,9 +109,22 @@ impl NetworkArgs {
             dns_search: self.dns_search.clone(),
             dns_options: self.dns_options.clone(),
             extra_hosts: self.extra_hosts.clone(),
-            mac_address: self.mac,
-            ipv4: self.ipv4,
-            ipv6: self.ipv6,
-        }
+            mac_address: self.mac.or(own.mac_address),
+            ipv4: self.ipv4.or(own.ipv4),
+            ipv6: self.ipv6.or(own.ipv6),
+        })
+    }
+}
+
+/// What a network is called that comes after another: those that are none are refused by their names.
+fn word(mode: &NetworkMode) -> String {
+    match mode {
+        NetworkMode::Default => "bridge".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(name) => format!("container:{name}"),
+        NetworkMode::Namespace(path) => format!("ns:{}", path.display()),
+        NetworkMode::Pasta(_) => "pasta".to_owned(),
+        NetworkMode::Named(name) => name.clone(),
     }
 }

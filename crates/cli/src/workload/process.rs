@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::convert::{
-    EnvArg, parse_env, parse_env_file, parse_identity, parse_signal, parse_stop_timeout, parse_user,
+    EnvArg, parse_env, parse_env_file, parse_identity, parse_signal, parse_stop_timeout,
+    parse_umask, parse_user,
 };
 use crate::error::Failure;
 use crate::workload::Surroundings;
-use gamut_plan::request::{EnvChange, Identity, Process, Signal, StopTimeout, User};
+use gamut_plan::request::{EnvChange, Identity, Process, Signal, StopTimeout, Systemd, User};
 
 /// Flags about what runs inside.
 #[derive(Debug, clap::Args)]
@@ -49,13 +50,33 @@ pub struct ProcessArgs {
     #[arg(long)]
     pub init: bool,
 
+    /// Set up for systemd as the first process: true if the command is one, false, or always
+    #[arg(long, value_enum, default_value = "true", value_name = "WHEN")]
+    pub systemd: SystemdArg,
+
+    /// Boot a whole system: /sbin/init or the command, with all rights over users of its own
+    #[arg(long, conflicts_with = "systemd")]
+    pub system: bool,
+
     /// Signal that stops the container
     #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     pub stop_signal: Option<Signal>,
 
+    /// File mode creation mask, in octal (default 0022)
+    #[arg(long, value_name = "MASK", value_parser = parse_umask)]
+    pub umask: Option<u32>,
+
     /// Seconds to wait before a stopped container is killed; -1 waits for ever
     #[arg(long, value_name = "SECONDS", value_parser = parse_stop_timeout, allow_hyphen_values = true)]
     pub stop_timeout: Option<StopTimeout>,
+}
+
+/// `--systemd`, with podman's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SystemdArg {
+    True,
+    False,
+    Always,
 }
 
 impl ProcessArgs {
@@ -64,9 +85,6 @@ impl ProcessArgs {
         command: Vec<String>,
         surroundings: &Surroundings,
     ) -> Result<Process, Failure> {
-        if self.init {
-            return Err(Failure::Unsupported { flag: "--init" });
-        }
         Ok(Process {
             command,
             entrypoint: self
@@ -86,6 +104,14 @@ impl ProcessArgs {
             stdin_once: false,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
+            umask: self.umask,
+            init: self.init,
+            systemd: match (self.system, self.systemd) {
+                (true, _) => Systemd::System,
+                (false, SystemdArg::True) => Systemd::Detect,
+                (false, SystemdArg::False) => Systemd::Never,
+                (false, SystemdArg::Always) => Systemd::Always,
+            },
         })
     }
 }

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use crate::convert::{
-    SecurityOption, parse_capability, parse_device, parse_isolation, parse_level,
-    parse_security_option,
+    SecurityOption, parse_capability, parse_device, parse_device_rule, parse_isolation,
+    parse_level, parse_runtime, parse_security_option,
 };
 use crate::error::Failure;
 use crate::workload::Surroundings;
-use gamut_plan::request::{Capability, Device, Isolation, Level, Seccomp, Security, SystemPaths};
+use gamut_plan::request::{
+    Capability, Device, DeviceRule, Isolation, Level, Seccomp, Security, SystemPaths,
+};
 
 /// Flags about what the workload may do.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,11 @@ pub struct SecurityArgs {
     /// Isolation level: container, sandbox, microvm, vm, auto or default
     #[arg(long, value_name = "LEVEL", value_parser = parse_isolation)]
     pub isolation: Option<Isolation>,
+
+    /// As --isolation, with the names of runtimes too: runc and crun are container, runsc is sandbox, kata is
+    /// microvm
+    #[arg(long, value_name = "RUNTIME", value_parser = parse_runtime, conflicts_with = "isolation")]
+    pub runtime: Option<Isolation>,
 
     /// Weakest isolation level that is acceptable
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
@@ -38,22 +45,36 @@ pub struct SecurityArgs {
     #[arg(long)]
     pub privileged: bool,
 
-    /// no-new-privileges, seccomp=unconfined, seccomp=FILE or systempaths=unconfined
+    /// no-new-privileges, seccomp=unconfined, seccomp=FILE, systempaths=unconfined, mask=PATH[:PATH...] or
+    /// unmask=PATH[:PATH...]
     #[arg(long = "security-opt", value_name = "OPTION", value_parser = parse_security_option)]
     pub options: Vec<SecurityOption>,
 
     /// Host device, as /dev/HOST[:/dev/INSIDE][:rwm]
     #[arg(long = "device", value_name = "DEVICE", value_parser = parse_device)]
     pub devices: Vec<Device>,
+
+    /// What may be done with device nodes made inside, as `c 13:* rwm`
+    #[arg(long = "device-cgroup-rule", value_name = "RULE", value_parser = parse_device_rule)]
+    pub device_rules: Vec<DeviceRule>,
+
+    /// Leave this path as it is, neither masked nor read-only; ALL: every one
+    #[arg(long = "unmask", value_name = "PATH")]
+    pub unmask: Vec<String>,
 }
 
 impl SecurityArgs {
+    pub(super) fn isolation(&self) -> Isolation {
+        self.isolation.or(self.runtime).unwrap_or_default()
+    }
+
     pub(super) fn request(&self, surroundings: &Surroundings) -> Result<Security, Failure> {
         let mut security = Security {
             capabilities_add: self.cap_add.clone(),
             capabilities_drop: self.cap_drop.clone(),
             privileged: self.privileged,
             devices: self.devices.clone(),
+            device_rules: self.device_rules.clone(),
             ..Security::default()
         };
         for option in &self.options {
@@ -67,8 +88,15 @@ impl SecurityArgs {
                 SecurityOption::SystemPathsUnconfined => {
                     security.system_paths = SystemPaths::Unconfined;
                 }
+                SecurityOption::Mask(paths) => security.masked.extend(paths.iter().cloned()),
+                SecurityOption::Unmask(paths) => security.unmasked.extend(paths.iter().cloned()),
                 SecurityOption::NothingToDo => {}
             }
+        }
+        security.unmasked.extend(self.unmask.iter().cloned());
+        // Podman's word.
+        if security.unmasked.iter().any(|path| path == "ALL") {
+            security.system_paths = SystemPaths::Unconfined;
         }
         Ok(security)
     }

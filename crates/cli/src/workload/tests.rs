@@ -99,13 +99,14 @@ fn every_group_of_flags_arrives() {
     assert_eq!(request.kernel.as_deref(), Some("/k"));
     assert_eq!(request.labels.get("b").map(String::as_str), Some(""));
     assert_eq!(request.pull, PullPolicy::Never);
-    assert_eq!(
+    assert!(matches!(
         request.logs,
         LogConfig::JsonFile {
-            max_size_bytes: Some(1 << 20),
-            max_files: 3
+            max_size_bytes: Some(0x10_0000),
+            max_files: 3,
+            ..
         }
-    );
+    ));
     let process = &request.process;
     assert_eq!(process.env.len(), 3);
     assert_eq!(
@@ -243,14 +244,11 @@ fn wishes_that_exclude_each_other_are_refused() {
         "gamut run --network container:a --hostname b debian",
         "gamut run --uts host --hostname b debian",
         "gamut run -w relative debian",
+        "gamut run --rm --restart always debian",
         "gamut run --isolation container --min-isolation vm debian",
     ] {
         assert!(matches!(failure(line), Failure::Request(_)), "{line}");
     }
-    assert!(matches!(
-        failure("gamut run --init debian"),
-        Failure::Unsupported { .. }
-    ));
 }
 
 #[test]
@@ -260,18 +258,35 @@ fn create_takes_the_same_flags() {
 }
 
 #[test]
+fn a_flag_that_is_there_twice_counts_the_last_time() {
+    let cli = args::parse(words(
+        "gamut run --rm --rm --name a --name b -e A=1 -e B=2 debian x",
+    ));
+    let Ok(Command::Run(args)) = cli.map(|cli| cli.command) else {
+        panic!("not run")
+    };
+    assert_eq!(args.workload.general.name.as_deref(), Some("b"));
+    assert_eq!(args.workload.process.env.len(), 2);
+}
+
+#[test]
 fn exec_makes_its_request() {
     let cli = args::parse(words("gamut exec -it -e HOST -u 5 web sh -c -x"));
     let Ok(Command::Exec(args)) = cli.map(|cli| cli.command) else {
         panic!("not exec")
     };
-    let request = args.request(&surroundings()).unwrap();
+    let named = || {
+        let (container, command) = args.container_and_command.split_first().unwrap();
+        (container.clone(), command.to_vec())
+    };
+    let request = args.request(named(), &surroundings()).unwrap();
     assert_eq!(request.container, "web");
     assert_eq!(request.command, ["sh", "-c", "-x"]);
     assert!(request.tty && request.stdin_open && request.env.len() == 1);
+    let named = named();
     let relative = crate::command::exec::Args {
         workdir: Some("srv".to_owned()),
         ..args
     };
-    assert!(relative.request(&surroundings()).is_err());
+    assert!(relative.request(named, &surroundings()).is_err());
 }

@@ -5,7 +5,7 @@ use rustix::fs::{AtFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::discover::{Mode, Version};
+use super::discover::Version;
 use super::error::{Cause, CgroupError};
 use super::group::Cgroup;
 
@@ -16,15 +16,12 @@ const FALLBACK: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads";
 
 impl Cgroup {
     /// Makes a user of the host own the group and those of its files that cannot widen its limits.
-    /// Nothing is done where any controller is on v1, whose groups cannot be given away safely.
+    /// Those of v1 stay: they cannot be given away safely.
     ///
     /// # Errors
     /// [`CgroupError::Write`].
     pub fn give_to(&self, owner: Uid) -> Result<(), CgroupError> {
-        let Some(dir) = self
-            .v2_dir()?
-            .filter(|_| self.hierarchies().mode == Mode::V2)
-        else {
+        let Some(dir) = self.v2_dir()? else {
             return Ok(());
         };
         let failed = |path: String, errno| CgroupError::Write {

@@ -16,6 +16,8 @@ use super::{block, cpu, cpuset, devices, hugetlb, memory, pids, unified};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     pub(super) controllers: ControllerSet,
+    /// A group on version 2 even where it limits nothing.
+    pub(super) unified: bool,
 }
 
 impl Needs {
@@ -31,6 +33,7 @@ impl Needs {
                 Controller::Pids,
                 Controller::Devices,
             ]),
+            unified: false,
         }
     }
 
@@ -38,6 +41,7 @@ impl Needs {
     pub fn everything() -> Self {
         Self {
             controllers: ControllerSet::of(&Controller::ALL),
+            unified: false,
         }
     }
 
@@ -75,14 +79,28 @@ impl Needs {
         if let Some(map) = limits.unified() {
             set = set.union(unified::controllers(map));
         }
-        Self { controllers: set }
+        Self {
+            controllers: set,
+            unified: false,
+        }
     }
 
     /// The hierarchies that a group for this is made in, by their places in
     /// [`Hierarchies::mounted`].
     pub fn places(&self, on: &Hierarchies) -> BTreeSet<usize> {
         let controllers = self.controllers.iter();
-        controllers.filter_map(|one| on.index_of(one)).collect()
+        let needed = controllers.filter_map(|one| on.index_of(one));
+        let version2 = on.mounted.iter().position(|one| one.version == Version::V2);
+        needed.chain(version2.filter(|_| self.unified)).collect()
+    }
+
+    /// The same, and a group on version 2.
+    #[must_use]
+    pub fn and_unified(self) -> Self {
+        Self {
+            unified: true,
+            ..self
+        }
     }
 
     /// The same and one more.

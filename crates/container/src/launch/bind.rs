@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gamut_sys::mount::{self as sysmount, Change, Reach, attr};
-use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
@@ -99,6 +99,18 @@ impl Bind {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let source = rustix::fs::openat2(root, source, flags, Mode::empty(), IN_ROOT)?;
         self.of_unmapped(source.as_fd(), c"")
+    }
+
+    /// What is at `below` in the directory `source` of the host, whose content others may have made: the
+    /// way there never leaves it, and what was found is what is shown.
+    pub(super) fn of_below(&self, source: &CStr, below: &CStr) -> Result<(OwnedFd, Kind), Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(source, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let stay = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let found = rustix::fs::openat2(directory, below, flags, Mode::empty(), stay)?;
+        let (tree, kind) = self.of_unmapped(found.as_fd(), c"")?;
+        self.map(tree.as_fd())?;
+        Ok((tree, kind))
     }
 
     pub(super) fn change(&self, tree: BorrowedFd<'_>) -> Result<(), Errno> {

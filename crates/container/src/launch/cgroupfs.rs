@@ -8,15 +8,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gamut_plan::cell::StartError;
-use gamut_plan::launch::LaunchPlan;
+use gamut_plan::launch::{Groups, LaunchPlan};
 use gamut_sys::mount::attr;
 use oci_spec::runtime::Mount;
 
 use super::mounts::{self, Op};
 use super::operations::Later;
 use super::prepare::c_string;
-use crate::cgroup::{Hierarchies, Hierarchy, Mode};
+use crate::cgroup::{Hierarchies, Hierarchy, Mode, Version};
 use crate::group::{cgroup_path, needs};
+
+/// Whether the workload sees version 2 alone, whatever its limits are on.
+fn is_unified(plan: &LaunchPlan, hierarchies: &Hierarchies) -> bool {
+    let mut mounted = hierarchies.mounted.iter();
+    plan.groups == Groups::Unified && mounted.any(|one| one.version == Version::V2)
+}
 
 /// What the child mounts for it.
 pub(crate) struct View {
@@ -41,7 +47,7 @@ pub(crate) fn view(
     };
     let destination = c_string(mount.destination().as_os_str().as_bytes())?;
     let mut groups = Vec::new();
-    if hierarchies.mode == Mode::V2 {
+    if hierarchies.mode == Mode::V2 || is_unified(plan, hierarchies) {
         if let Some(unified) = hierarchies.mounted.last() {
             groups.push((destination, group(unified)));
         }

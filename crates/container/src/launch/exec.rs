@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gamut_plan::cell::{CellFds, StartError};
-use gamut_plan::launch::{ExecPlan, LaunchPlan, Privileged, UserPlan};
+use gamut_plan::launch::{ExecPlan, Groups, LaunchPlan, Privileged, UserPlan};
 use gamut_sys::process::{self, Lineage, Side, StringArray, namespace};
 use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Gid, Mode, OFlags};
@@ -28,7 +28,7 @@ use crate::limits;
 pub(crate) struct Target<'a> {
     pub(crate) plan: &'a LaunchPlan,
     pub(crate) init: &'a Started,
-    pub(crate) cgroup: &'a Cgroup,
+    pub(crate) cgroup: Option<&'a Cgroup>,
     pub(crate) devpts: Option<&'a OwnedFd>,
 }
 
@@ -44,8 +44,9 @@ pub(crate) fn exec(
         init: target.init.pidfd.as_fd(),
         namespaces: joined(target.plan),
         root: None,
-        cgroup: Some(target.cgroup),
+        cgroup: target.cgroup,
         beside: Some(target.init.pid),
+        follows: target.plan.groups == Groups::Unified,
         limits: &limits::of(target.plan),
         listener: &|_, _| (),
     };
@@ -77,9 +78,25 @@ pub(crate) struct Joining<'a> {
     /// Whose group below that one to be in where it takes no process, because controllers are shared
     /// out below it: a workload that manages its own groups has left it.
     pub(crate) beside: Option<Pid>,
+    /// Whether to be there from the first, if there is such a group: systemd shares controllers out once,
+    /// while it boots, and a process in its own group would keep it from that for good.
+    pub(crate) follows: bool,
     pub(crate) limits: &'a limits::ProcessLimits,
     /// Takes the listener of the program's filter, if that has one.
     pub(crate) listener: &'a dyn Fn(Pid, OwnedFd),
+}
+
+impl Joining<'_> {
+    /// The group below the container's that its first process is in, if that is followed.
+    fn followed(&self) -> Result<Option<Cgroup>, StartError> {
+        match (self.cgroup, self.beside) {
+            (Some(cgroup), Some(first)) if self.follows => {
+                let lower = cgroup.below_of(first);
+                lower.map_err(|e| crate::group::cgroup_failed(&e))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Why a process could not join.
@@ -118,6 +135,12 @@ pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, 
     };
     let half = Half::new(pid, pidfd);
     drop(theirs);
+    // It may have gone there just now; whoever was in the group before went along.
+    if let Some(lower) = joining.followed()? {
+        lower
+            .attach(pid)
+            .map_err(|e| crate::group::cgroup_failed(&e))?;
+    }
     limits::apply(joining.limits, pid)?;
     go(ours.as_fd())?;
     let heard = read_failure(ours.as_fd(), &mut |heard| {
@@ -136,7 +159,8 @@ pub(crate) fn join(joining: &Joining<'_>, program: &Program) -> Result<Started, 
 
 /// Clones a process into the container, and into the group of a process of its if its own takes none.
 fn clone(joining: &Joining<'_>) -> Result<Through, JoinError> {
-    let mut cloned = clone_in(joining, joining.cgroup);
+    let followed = joining.followed()?;
+    let mut cloned = clone_in(joining, followed.as_ref().or(joining.cgroup));
     if let (Some(cgroup), Some(first)) = (joining.cgroup, joining.beside)
         && matches!(&cloned, Err(JoinError::Child(f)) if (f.step, f.errno) == (Step::Clone, Errno::BUSY))
     {

@@ -11,6 +11,7 @@ pub(crate) mod cgroupfs;
 pub(crate) mod child;
 mod copy_up;
 pub(crate) mod devices;
+mod elsewhere;
 pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod idmap;

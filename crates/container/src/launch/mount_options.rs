@@ -16,6 +16,8 @@ pub(super) struct Options {
     pub(super) remount: bool,
     /// Whether files are shown with other owners, and whether that goes for mounts below.
     pub(super) mapped: Option<Reach>,
+    /// What of the source is mounted, by a path that does not leave it.
+    pub(super) subdirectory: Option<String>,
     pub(super) parameters: Vec<(String, Option<String>)>,
 }
 
@@ -136,6 +138,11 @@ pub(super) fn sort_options(options: &[String]) -> Options {
                 }
             }
         }
+    }
+    if sorted.bind.is_some() {
+        let is_part = |(key, _): &mut (String, _)| key == "X-mount.subdir";
+        let last = sorted.parameters.extract_if(.., is_part).last();
+        sorted.subdirectory = last.and_then(|(_, path)| path);
     }
     sorted
 }

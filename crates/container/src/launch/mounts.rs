@@ -20,6 +20,7 @@ use super::bind::{Bind, Locks};
 use super::child::{IN_ROOT, attach, mount_target, open_tree};
 use super::copy_up::copy_up;
 use super::devices::{self, Node};
+use super::elsewhere;
 use super::idmap::Maps;
 use super::mapper::Mapper;
 use super::mount_options::{Options, sort_options};
@@ -405,6 +406,15 @@ fn bind(mount: &Mount, options: &Options, place: Place<'_>) -> Result<Op, StartE
     };
     let target = c_string(mount.destination().as_os_str().as_bytes())?;
     if let Some(inside) = place.inside {
+        if options.subdirectory.is_some() {
+            return Err(StartError::Request {
+                message: format!(
+                    "the mount {} is to show a part of another mount of the container",
+                    mount.destination().display()
+                ),
+                hint: Some("name that part as the source, without X-mount.subdir".into()),
+            });
+        }
         let source = c_string(inside.as_os_str().as_bytes())?;
         return Ok(Op::Inside {
             source,
@@ -413,10 +423,20 @@ fn bind(mount: &Mount, options: &Options, place: Place<'_>) -> Result<Op, StartE
         });
     }
     let path = c_string(source.as_os_str().as_bytes())?;
-    let (tree, kind) = bind.of(CWD, &path).map_err(|errno| StartError::Request {
+    let (found, shown) = match &options.subdirectory {
+        None => match elsewhere::of(source) {
+            Some((process, inside)) => (
+                elsewhere::copy(&bind, process, &c_string(inside.as_os_str().as_bytes())?),
+                source.to_owned(),
+            ),
+            None => (bind.of(CWD, &path), source.to_owned()),
+        },
+        Some(below) => (bind.of_below(&path, &c_string(below)?), source.join(below)),
+    };
+    let (tree, kind) = found.map_err(|errno| StartError::Request {
         message: format!(
             "cannot bind {}: {}",
-            source.display(),
+            shown.display(),
             std::io::Error::from(errno)
         ),
         hint: hint(errno, bind.mapped.is_some()),
@@ -427,6 +447,7 @@ fn bind(mount: &Mount, options: &Options, place: Place<'_>) -> Result<Op, StartE
 fn hint(errno: Errno, mapped: bool) -> Option<String> {
     let text = match errno {
         Errno::NOENT => "the source of a bind must exist",
+        Errno::XDEV => "a path below the source must stay there, its links included",
         Errno::PERM if mapped => {
             "only root of the user namespace that a file system was mounted in can show its files with other owners"
         }

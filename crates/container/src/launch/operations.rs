@@ -76,7 +76,7 @@ pub(crate) fn of(
     // Who asked for all groups gave a configuration to be kept to the letter: "in the listed order".
     let order = match plan.groups {
         Groups::All => Order::AsListed,
-        Groups::Needed => Order::AsItSuits,
+        Groups::Needed | Groups::Unified => Order::AsItSuits,
     };
     let mut operations = Operations::default();
     let mut below_cgroups = None;

@@ -20,6 +20,8 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
+use crate::privilege::in_another_user_namespace;
+
 /// What mount(2) takes: one page, with the NUL at its end.
 const MAX_OPTIONS_BYTES: usize = 4096;
 
@@ -46,7 +48,8 @@ pub(crate) struct Writable<'a> {
 pub enum Marks {
     /// `trusted.overlay.`
     Trusted,
-    /// `user.overlay.`: what a machine's overlay wrote, which the file server keeps so.
+    /// `user.overlay.`: what a machine's overlay wrote, which the file server keeps so; and what root of a
+    /// user namespace can write.
     User,
 }
 
@@ -55,6 +58,15 @@ impl Marks {
     #[must_use]
     pub fn of(plan: &LaunchPlan) -> Self {
         match plan.level.has_own_kernel() {
+            true => Marks::User,
+            false => Marks::ours(),
+        }
+    }
+
+    /// Those that this process may write: the others take CAP_SYS_ADMIN on the host (overlayfs, "userxattr").
+    #[must_use]
+    pub fn ours() -> Self {
+        match in_another_user_namespace() {
             true => Marks::User,
             false => Marks::Trusted,
         }

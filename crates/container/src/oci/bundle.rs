@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use gamut_plan::launch::{
-    FilesPlan, Groups, Ids, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, SeccompPlan,
-    Stdin, StopPlan, StreamsPlan, Terminal, Trace, UserPlan,
+    FilesPlan, Grouping, Groups, Ids, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan,
+    SeccompPlan, Stdin, StopPlan, StreamsPlan, Terminal, Trace, UserPlan,
 };
 use gamut_plan::level::Level;
+use gamut_plan::request::RestartPolicy;
 use oci_spec::runtime::{
     LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Spec,
 };
@@ -333,12 +334,18 @@ pub(super) fn plan(id: &str, spec: Spec, cgroup: &str, cache: PathBuf) -> Launch
             terminal,
         },
         log: LogPlan::None,
+        herald: None,
         stop: StopPlan {
             signal: gamut_plan::signal::TERM,
             timeout_s: None,
         },
         removal: Removal::Keep,
+        restart: RestartPolicy::No,
+        pod_to_end: None,
+        health: None,
         groups: Groups::All,
+        grouping: Grouping::Own,
+        secrets: Vec::new(),
         trace: Trace::Off,
         machine: None,
         spec,

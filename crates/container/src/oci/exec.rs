@@ -118,6 +118,7 @@ impl Runtime {
             },
             cgroup: cgroup.as_ref(),
             beside: Some(init.pid),
+            follows: false,
             limits: &wanted,
             listener: &|pid, listener| {
                 let mut asking = record.clone();

@@ -146,6 +146,7 @@ fn run_one(hook: &Hook, place: &Place<'_>, state: &[u8]) -> Result<(), String> {
             _ => None,
         },
         beside: None,
+        follows: false,
         limits: &ProcessLimits::default(),
         // Nobody answers for a hook: what asks a supervisor gets ENOSYS.
         listener: &|_, _| (),

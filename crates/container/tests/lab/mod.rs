@@ -249,6 +249,8 @@ fn host() -> HostFacts {
         uid: rustix::process::geteuid().as_raw(),
         capabilities,
         cpus: rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count()),
+        groups: u32::MAX,
+        home: None,
     }
 }
 

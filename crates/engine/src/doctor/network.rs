@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use gamut_net::Network;
 use gamut_net::NetworkError;
 use gamut_net::endpoint::{self, Endpoint};
 use gamut_net::link::{Inside, within};
 use gamut_net::nft::Table;
 use gamut_net::subnet::Subnet4;
+use gamut_net::{Network, Reach};
 
 use super::{Area, Feature, State, read};
 
@@ -91,7 +91,9 @@ fn try_bridge() -> Result<(), NetworkError> {
         table: "gamut-doctor".into(),
         bridge: "gamut-doctor".into(),
         ipv4: subnet,
+        gateway4: subnet.gateway(),
         ipv6: None,
+        reach: Reach::Outside,
         mtu: 1500,
     };
     let (host, mut on_host) = Inside::create()?;

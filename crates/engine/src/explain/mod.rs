@@ -1,13 +1,15 @@
 //! `explain`: how a container is kept apart from its host, as the kernel has it while it runs,
 //! and as its plan has it while it does not.
 
+mod denied;
 mod filter;
 mod network;
 mod process;
 
 use std::path::PathBuf;
 
-use gamut_container::cgroup::{Cgroup, Hierarchies, LimitFile, Mode};
+use gamut_container::cgroup::{Hierarchies, LimitFile, Mode};
+use gamut_container::home;
 use gamut_plan::launch::{LaunchPlan, LogPlan};
 use gamut_plan::{Level, Phase};
 use serde::Serialize;
@@ -16,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::record;
 
+pub use denied::Denied;
 pub use filter::{Call, Filter};
 pub use network::{Joined, Led, Path};
 pub use process::{Capabilities, IdMap, Mount, Namespace, Owner};
@@ -47,6 +50,8 @@ pub struct Explanation {
     pub network: Path,
     /// What was clamped or left out at the start.
     pub warnings: Vec<String>,
+    /// Since it was started the last time.
+    pub denied: Vec<Denied>,
 }
 
 /// The container's control group.
@@ -76,7 +81,9 @@ impl Engine {
         let linux = plan.spec.linux().as_ref();
         let (uid_map, gid_map) = process::id_maps(&plan, inside);
         let capabilities = process::capabilities(&plan, inside);
+        let denied = self.denied(&plan.id, status.started_at_ns, u64::MAX);
         Ok(Explanation {
+            denied,
             id: plan.id.clone(),
             name: plan.name.clone(),
             image: plan.image.clone(),
@@ -115,15 +122,12 @@ fn group(plan: &LaunchPlan) -> Group {
         .and_then(|l| l.cgroups_path().clone())
         .map(|path| path.display().to_string())
         .unwrap_or_default();
-    let hierarchies = Hierarchies::discover().ok();
     // One that does not run has no group.
-    let files = hierarchies
-        .as_ref()
-        .and_then(|h| Cgroup::open(h, &path).ok())
-        .and_then(|group| group.files().ok())
-        .unwrap_or_default();
+    let group = home::group_of(plan).ok().flatten();
+    let files = group.and_then(|group| group.files().ok());
+    let files = files.unwrap_or_default();
     Group {
-        mode: hierarchies.map(|h| h.mode),
+        mode: Hierarchies::discover().ok().map(|h| h.mode),
         path,
         files,
     }

@@ -1,10 +1,11 @@
 //! The way from the world to a container and back.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use gamut_net::link;
 use gamut_net::nft::Table;
-use gamut_plan::launch::{Endpoint, LaunchPlan, NetworkPlan};
+use gamut_plan::launch::{Endpoint, LaunchPlan, NetworkPlan, PortBinding};
 use gamut_plan::{LaunchPlan as Plan, Status};
 use serde::Serialize;
 
@@ -20,7 +21,11 @@ pub enum Path {
     Host,
     /// Another container's, by its id.
     Container(String),
-    Bridge(Box<Joined>),
+    /// One that somebody else has made, by its file.
+    Namespace(PathBuf),
+    Bridge(Vec<Joined>),
+    /// By the host's sockets and pasta(1): the ports that it leads.
+    Pasta(Vec<PortBinding>),
 }
 
 /// A place on a bridge.
@@ -28,7 +33,8 @@ pub enum Path {
 pub struct Joined {
     pub network: String,
     pub bridge: String,
-    /// The host's end of the pair whose other end is `eth0` inside.
+    /// The interface inside, and the host's end of the pair.
+    pub interface: String,
     pub host_interface: String,
     pub address4: Ipv4Addr,
     pub prefix4: u8,
@@ -61,17 +67,31 @@ pub(super) fn of(plan: &LaunchPlan, status: &Status) -> Path {
         NetworkPlan::None => Path::None,
         NetworkPlan::Host => Path::Host,
         NetworkPlan::Container(id) => Path::Container(id.clone()),
-        NetworkPlan::Bridge(endpoint) => Path::Bridge(Box::new(joined(plan, endpoint, status))),
+        NetworkPlan::Namespace(path) => Path::Namespace(path.clone()),
+        NetworkPlan::Pasta(_) => Path::Pasta(status.ports.clone()),
+        NetworkPlan::Bridge(bridged) => {
+            let leads = bridged.way_out().map(|endpoint| endpoint.place);
+            let endpoints = bridged.endpoints.iter();
+            let all = endpoints.map(|endpoint| {
+                let ports = match leads == Some(endpoint.place) {
+                    true => ports(plan, endpoint, status),
+                    false => Vec::new(),
+                };
+                joined(plan, endpoint, ports)
+            });
+            Path::Bridge(all.collect())
+        }
     }
 }
 
-fn joined(plan: &Plan, endpoint: &Endpoint, status: &Status) -> Joined {
+fn joined(plan: &Plan, endpoint: &Endpoint, ports: Vec<Led>) -> Joined {
     let (gateway4, gateway6) = Details::gateways(endpoint);
     let octets: Vec<String> = endpoint.mac.iter().map(|b| format!("{b:02x}")).collect();
     Joined {
         network: endpoint.network.clone(),
         bridge: endpoint.bridge.clone(),
-        host_interface: link::host_interface(&plan.id),
+        interface: link::container_interface(endpoint.place),
+        host_interface: link::host_interface(&plan.id, endpoint.place),
         address4: endpoint.address4,
         prefix4: endpoint.subnet4.1,
         gateway4,
@@ -80,7 +100,7 @@ fn joined(plan: &Plan, endpoint: &Endpoint, status: &Status) -> Joined {
         mac: octets.join(":"),
         mtu: endpoint.mtu,
         table: endpoint.table.clone(),
-        ports: ports(plan, endpoint, status),
+        ports,
     }
 }
 

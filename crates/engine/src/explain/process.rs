@@ -1,6 +1,7 @@
 //! What the kernel tells of the first process: namespaces, mounts, ids, privileges.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use gamut_plan::LaunchPlan;
 use gamut_plan::caps::CapSet;
@@ -27,6 +28,8 @@ pub enum Owner {
     Host,
     /// Another container's, by its id.
     Container(String),
+    /// One that somebody else has made, by the path that was given.
+    Path(PathBuf),
 }
 
 /// One mount, as the container sees it.
@@ -98,8 +101,10 @@ pub(super) fn namespaces(plan: &LaunchPlan, pid: i32) -> Vec<Namespace> {
             let joined = plan.joins.iter().find(|join| join.namespace == of);
             let planned = match joined {
                 Some(join) => Owner::Container(join.container.clone()),
-                None if made.iter().any(|n| n.typ() == of) => Owner::Own,
-                None => Owner::Host,
+                None => match made.iter().find(|n| n.typ() == of) {
+                    Some(listed) => listed.path().clone().map_or(Owner::Own, Owner::Path),
+                    None => Owner::Host,
+                },
             };
             let number_of = (pid > 0).then(|| number(&pid.to_string(), kind)).flatten();
             let host_number = number("self", kind);

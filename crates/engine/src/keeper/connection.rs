@@ -88,10 +88,12 @@ impl Connection {
 
 impl Keeper {
     pub(super) fn accept(&mut self) {
-        let Some(workload) = &self.workload else {
+        let running = self.workload.as_ref().map(|workload| &workload.listener);
+        let resting = self.resting.as_ref().map(|resting| &resting.listener);
+        let Some(listener) = running.or(resting) else {
             return;
         };
-        if let Ok(socket) = accept_with(&workload.listener, SocketFlags::CLOEXEC) {
+        if let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) {
             let _ = self.admit(socket);
         }
     }

@@ -13,10 +13,14 @@ use rustix::event::{Timespec, epoll::CreateFlags};
 use rustix::io::Errno;
 
 use super::connection::Connection;
+use super::egress::Egress;
 use super::exit::Leaving;
+use super::health::Checks;
 use super::launch::Cells;
 use super::log::Log;
+use super::naming::Naming;
 use super::network::{Ahead, Ports};
+use super::restarting::Resting;
 use super::streams::Streams;
 use crate::dirs::Container;
 
@@ -33,6 +37,14 @@ pub(super) enum Source {
     Forwarder(u32),
     /// The keeper was told to end.
     Signals,
+    /// Questions for names, and answers to them.
+    Resolver,
+    /// The output of a health check.
+    Probe,
+    /// Who is told each line of output.
+    Herald,
+    /// What the workload was kept from.
+    Denials,
 }
 
 impl Source {
@@ -45,6 +57,10 @@ impl Source {
             Source::Process(id) => (4, id),
             Source::Forwarder(index) => (5, index),
             Source::Signals => (6, 0),
+            Source::Resolver => (7, 0),
+            Source::Probe => (8, 0),
+            Source::Herald => (9, 0),
+            Source::Denials => (10, 0),
         };
         EventData::new_u64(kind << 32 | u64::from(number))
     }
@@ -60,6 +76,10 @@ impl Source {
             4 => Some(Source::Process(number)),
             5 => Some(Source::Forwarder(number)),
             6 => Some(Source::Signals),
+            7 => Some(Source::Resolver),
+            8 => Some(Source::Probe),
+            9 => Some(Source::Herald),
+            10 => Some(Source::Denials),
             _ => None,
         }
     }
@@ -104,6 +124,10 @@ pub(super) struct Workload {
     pub(super) streams: Streams,
     pub(super) log: Log,
     pub(super) ports: Ports,
+    pub(super) naming: Naming,
+    pub(super) egress: Egress,
+    /// `None`: nobody asks how it is.
+    pub(super) checks: Option<Checks>,
     pub(super) status: Status,
     pub(super) dirs: Container,
     /// Held for as long as this keeper lives: who can take it knows that the keeper is dead.
@@ -115,6 +139,12 @@ pub(super) struct Workload {
 #[derive(Debug, Default)]
 pub(super) struct Stopping {
     pub(super) kill_at_ns: Option<u64>,
+    /// Somebody wants it stopped.
+    pub(super) was_asked: bool,
+    /// Somebody has ended it, by a stop or by a signal that does.
+    pub(super) by_hand: bool,
+    /// It is to be started again, whatever its policy says.
+    pub(super) to_restart: bool,
 }
 
 /// How long nothing must happen after a start before the keeper makes itself small.
@@ -129,7 +159,13 @@ pub(super) struct Keeper {
     pub(super) workload: Option<Workload>,
     /// What the workload leaves, until who started it has forgotten it.
     pub(super) leaving: Option<Leaving>,
+    /// What has ended and will be started again.
+    pub(super) resting: Option<Resting>,
+    /// How long that took the last time.
+    pub(super) waited_ns: u64,
     pub(super) stopping: Stopping,
+    /// The pod that may have come to its end with the workload, and where that is.
+    pub(super) pod: Option<(String, Container)>,
     pub(super) trace: Vec<Mark>,
     pub(super) ahead: Option<Ahead>,
     pub(super) root: Option<(RootPlan, OwnedFd)>,
@@ -161,7 +197,10 @@ impl Keeper {
             next_connection: 0,
             workload: None,
             leaving: None,
+            resting: None,
+            waited_ns: 0,
             stopping: Stopping::default(),
+            pod: None,
             trace: Vec::new(),
             ahead: None,
             root: None,
@@ -199,6 +238,10 @@ impl Keeper {
                 Ok(0) if self.workload.is_some() && !self.rested => {
                     self.rested = true;
                     self.packet = Vec::new();
+                    let workload = self.workload.as_mut();
+                    if let Some(resolver) = workload.and_then(|w| w.naming.resolver()) {
+                        resolver.rest();
+                    }
                     gamut_sys::process::rest(self.poll.as_fd(), self.timeout().as_ref());
                 }
                 Ok(_) => self.rested = false,
@@ -207,13 +250,16 @@ impl Keeper {
             }
             self.kill_when_due();
             self.leave_when_due();
+            self.restart_when_due();
+            self.check_when_due();
             for event in &events {
                 let (data, flags) = (event.data, event.flags);
                 if let Some(source) = Source::from_data(data) {
                     self.on_event(source, flags);
                 }
             }
-            if self.workload.is_none() && self.connections.is_empty() {
+            let is_idle = self.workload.is_none() && self.resting.is_none();
+            if is_idle && self.connections.is_empty() {
                 break;
             }
         }
@@ -222,7 +268,12 @@ impl Keeper {
 
     /// Until what is due: a kill, an end without its client, a rest; `None`: for ever.
     fn timeout(&self) -> Option<Timespec> {
-        let due = [self.stopping.kill_at_ns, self.leaving_until_ns()];
+        let due = [
+            self.stopping.kill_at_ns,
+            self.leaving_until_ns(),
+            self.restart_due_ns(),
+            self.check_due_ns(),
+        ];
         let due = due.into_iter().flatten();
         let rest = (self.workload.is_some() && !self.rested).then_some(REST_AFTER_NS);
         due.map(|at| at.saturating_sub(now_ns()))
@@ -239,6 +290,23 @@ impl Keeper {
             Source::Input => self.on_input_writable(),
             Source::Process(id) => self.on_process_end(id),
             Source::Signals => self.stop_in_order(),
+            Source::Probe => self.on_probe_output(flags),
+            Source::Herald => self.on_herald(),
+            Source::Resolver => {
+                if let Some(workload) = &mut self.workload
+                    && let Some(resolver) = workload.naming.resolver()
+                {
+                    resolver.on_ready();
+                    if resolver.gate().is_some() {
+                        workload.tell_denials();
+                    }
+                }
+            }
+            Source::Denials => {
+                if let Some(workload) = &mut self.workload {
+                    workload.tell_denials();
+                }
+            }
             Source::Forwarder(index) => {
                 if let Some(workload) = &mut self.workload {
                     workload.ports.on_ready(index);
@@ -269,6 +337,10 @@ mod tests {
             Source::Process(7),
             Source::Forwarder(3),
             Source::Signals,
+            Source::Resolver,
+            Source::Probe,
+            Source::Herald,
+            Source::Denials,
         ] {
             assert_eq!(Source::from_data(source.to_data()), Some(source));
         }

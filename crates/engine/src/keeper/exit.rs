@@ -5,13 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use gamut_plan::cell::Exit;
-use gamut_plan::launch::Removal;
+use gamut_plan::launch::{LaunchPlan, Removal};
 use gamut_plan::wire::{Reply, SOCKET_NAME};
 use gamut_plan::{MAIN, Phase, ProcessId, Status};
 
 use super::connection::Connection;
 use super::events::{Keeper, Workload, now_ns};
 use super::launch::remove_run_directory;
+use super::telling::tell_of;
 use crate::dirs::Container;
 use crate::record;
 use crate::remove::clear_directories;
@@ -29,7 +30,11 @@ impl Keeper {
         };
         if process == MAIN {
             self.finish(exit);
-        } else {
+        } else if !self.on_probe_end(process, exit.code)
+            && let Some(workload) = &self.workload
+        {
+            let (code, number) = (exit.code.to_string(), process.to_string());
+            workload.say("exec_die", [("exitCode", &code), ("execID", &number)]);
             self.tell(process, exit);
         }
     }
@@ -81,6 +86,8 @@ impl Keeper {
             return;
         };
         let bindings = std::mem::take(&mut workload.status.ports);
+        workload.tell_denials();
+        workload.naming.release();
         workload.ports.release(&bindings);
         let removal = workload.plan.removal;
         let handed_over =
@@ -89,10 +96,32 @@ impl Keeper {
             // It forgets the container while the rest is cleared away here.
             self.tell_those(|c| c.removes, exit);
         }
+        workload.end_checks();
+        if let Some(lost) = workload
+            .log
+            .herald
+            .as_ref()
+            .map(|h| h.lost)
+            .filter(|lost| *lost > 0)
+        {
+            let told = format!("{lost} lines of output were not told to the log's daemon");
+            workload.status.warnings.push(told);
+        }
         let mut status = workload.status.clone();
         status.oom_killed = workload.cell.oom_killed();
+        if status.oom_killed {
+            workload.say("oom", []);
+        }
+        workload.say("die", [("exitCode", &exit.code.to_string())]);
+        if std::mem::take(&mut self.stopping.was_asked) {
+            workload.say("stop", []);
+        }
+        if !self.stopping.by_hand {
+            workload.record_failure(exit);
+        }
         // What could not be removed is found by its name at the next repair.
         let _ = workload.cell.destroy();
+        workload.egress.release();
         status.phase = Phase::Exited;
         status.pid = 0;
         status.exit_code = exit.code;
@@ -103,13 +132,16 @@ impl Keeper {
             } = workload;
             self.leaving = Some(Leaving {
                 dirs,
-                id: plan.id,
+                plan: Box::new(plan),
                 lock,
                 status,
                 exit,
                 until_ns: now_ns() + CLIENT_PATIENCE_NS,
             });
             return;
+        }
+        if self.is_restarted(&workload, exit) {
+            return self.rest(workload, status, exit);
         }
         let _ = record::write_status(&workload.dirs, &status);
         if removal == Removal::Keep {
@@ -121,7 +153,7 @@ impl Keeper {
         let id = workload.plan.id.clone();
         drop(workload);
         if removal == Removal::OnExit {
-            remove(&dirs, &id);
+            call(&dirs, &["rm", &id]);
         }
         self.part(exit);
     }
@@ -130,6 +162,7 @@ impl Keeper {
     pub(super) fn clear_away(&mut self) {
         if let Some(leaving) = self.leaving.take() {
             let _ = clear_directories(&leaving.dirs);
+            tell_of(&leaving.dirs, &leaving.plan, "destroy", []);
             drop(leaving.lock);
             self.part(leaving.exit);
         }
@@ -143,7 +176,7 @@ impl Keeper {
         let _ = record::write_status(&leaving.dirs, &leaving.status);
         let _ = std::fs::remove_file(leaving.dirs.run().join(SOCKET_NAME));
         drop(leaving.lock);
-        remove(&leaving.dirs, &leaving.id);
+        call(&leaving.dirs, &["rm", &leaving.plan.id]);
         self.part(leaving.exit);
     }
 
@@ -159,7 +192,10 @@ impl Keeper {
     }
 
     /// The last words to everybody.
-    fn part(&mut self, exit: Exit) {
+    pub(super) fn part(&mut self, exit: Exit) {
+        if let Some((pod, dirs)) = self.pod.take() {
+            call(&dirs, &["pod", "stop", "--if-idle", &pod]);
+        }
         self.tell(MAIN, exit);
         // Those that have everything are let go; the others when they have read it.
         let finished: Vec<u32> = self
@@ -177,7 +213,7 @@ impl Keeper {
 /// A `--rm` container that has ended and that a client is about to forget.
 pub(super) struct Leaving {
     dirs: Container,
-    id: String,
+    plan: Box<LaunchPlan>,
     /// Held until nothing of it is left.
     lock: OwnedFd,
     status: Status,
@@ -189,9 +225,9 @@ pub(super) struct Leaving {
 /// stopped (SIGSTOP) must not hold it for ever.
 const CLIENT_PATIENCE_NS: u64 = 5_000_000_000;
 
-/// `--rm` of a container that nobody is attached to: the one act that needs the database, which
-/// the keeper has not got, so the command line does it.
-fn remove(dirs: &Container, id: &str) {
+/// Has the command line do what needs the database, which the keeper has not got: `--rm` of a container that
+/// nobody is attached to, and the end of a pod with its last one.
+fn call(dirs: &Container, words: &[&str]) {
     let Some((root, run_root)) = dirs.roots() else {
         return;
     };
@@ -202,7 +238,7 @@ fn remove(dirs: &Container, id: &str) {
         .arg(root)
         .arg("--runroot")
         .arg(run_root)
-        .args(["rm", id]);
+        .args(words);
     let _ = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

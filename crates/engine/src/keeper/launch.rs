@@ -3,18 +3,26 @@
 //! what a failed start made is taken back in the opposite order.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use gamut_plan::cell::{Cell, CellFds, Connect, StartError};
+use gamut_plan::draw;
+use gamut_plan::health::{Health, Verdict};
 use gamut_plan::launch::{LaunchPlan, Removal, Trace};
 use gamut_plan::wire::{Reply, SOCKET_NAME};
 use gamut_plan::{MAIN, Phase, Status, signal};
 use gamut_spec::Fault;
-use oci_spec::runtime::{LinuxNamespaceBuilder, LinuxNamespaceType};
+use oci_spec::runtime::{LinuxNamespaceBuilder, LinuxNamespaceType, Mount};
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 
+use super::egress::Egress;
 use super::events::{Keeper, Source, Workload};
+use super::failing::record_refusal;
+use super::health::Checks;
+use super::herald::Herald;
 use super::log::Log;
+use super::naming::Naming;
 use super::network::{Connector, Ports};
 use super::streams::Streams;
 use crate::dirs::Container;
@@ -49,7 +57,7 @@ impl Keeper {
         before: Status,
         lock: Option<OwnedFd>,
     ) {
-        let Some(lock) = lock.filter(|_| self.workload.is_none()) else {
+        let Some(lock) = lock.filter(|_| self.workload.is_none() && self.resting.is_none()) else {
             let reason = "this keeper has a workload, or was not given the container's lock";
             return self.reply(
                 client,
@@ -71,6 +79,7 @@ impl Keeper {
                     trace,
                     warnings: status.warnings.clone(),
                 };
+                workload.say("start", []);
                 self.workload = Some(workload);
                 self.reply(client, &reply);
                 // A program may have ended, or written, before anybody watched: epoll says so now.
@@ -80,7 +89,7 @@ impl Keeper {
         }
     }
 
-    fn try_launch(
+    pub(super) fn try_launch(
         &mut self,
         id: &str,
         dirs: &Container,
@@ -104,7 +113,11 @@ impl Keeper {
         };
         self.mark("keeper: plan read");
         match self.start_cell(&mut plan, dirs, lock, &mut status) {
-            Ok(workload) => Ok(workload),
+            Ok(workload) => {
+                let pod = workload.plan.pod_to_end.clone();
+                self.pod = pod.map(|pod| (pod, dirs.clone()));
+                Ok(workload)
+            }
             Err(error) => {
                 let exit_code = exit_code_of(&error);
                 let failure = Status {
@@ -115,6 +128,7 @@ impl Keeper {
                     ..before
                 };
                 let _ = record::write_status(dirs, &failure);
+                record_refusal(dirs, &error, &failure);
                 if plan.removal == Removal::Keep {
                     remove_run_directory(dirs);
                 }
@@ -131,7 +145,11 @@ impl Keeper {
         status: &mut Status,
     ) -> Result<Workload, StartError> {
         let mut ports = Ports::hold(&plan.network)?;
-        let log = Log::new(&plan.log);
+        let run_root = dirs.run().parent().unwrap_or(dirs.run());
+        let mut naming = Naming::new(&plan.id, run_root, &plan.network);
+        let mut egress = Egress::default();
+        let herald = plan.herald.as_ref().map(Herald::connect).transpose()?;
+        let log = Log::new(&plan.log, herald);
         let (mut streams, fds) =
             Streams::make(&plan.streams).map_err(|e| call_failed("make the pipes", e))?;
         let run = rustix::fs::open(
@@ -143,6 +161,7 @@ impl Keeper {
         let listener = gamut_sys::socket::listen(run.as_fd(), SOCKET_NAME)
             .map_err(|e| call_failed("make the control socket", e))?;
         resolve_joins(plan, dirs)?;
+        crate::secrets::reveal(plan).map_err(|e| failed("read a secret", &e))?;
         self.mark("keeper: ports, pipes and socket are there");
         let ahead = self.root.take();
         let root = ahead.and_then(|(of, mounted)| (of == plan.root).then_some(mounted));
@@ -150,8 +169,11 @@ impl Keeper {
         let network = plan.network.clone();
         let mut connector = Connector {
             id: &id,
+            run: dirs.run(),
             plan: &network,
             ports: &mut ports,
+            naming: &mut naming,
+            egress: &mut egress,
             trace: &mut self.trace,
             ahead: self.ahead.take(),
             root,
@@ -166,6 +188,7 @@ impl Keeper {
         status.started_at_ns = record::now_ns();
         status.ports = ports.bindings();
         status.warnings = cell.warnings();
+        status.health = plan.health.as_ref().map(|_| Verdict::Starting);
         let recorded =
             record::write_status(dirs, status).map_err(|e| failed("record the start", &e));
         let forwarded = recorded.and_then(|()| ports.forward(&plan.network));
@@ -174,12 +197,20 @@ impl Keeper {
             ports.release(&status.ports);
             return Err(error);
         }
+        if plan.health.is_some() {
+            // What was said of the run before is of no interest.
+            let _ = record::write_health(dirs, &Health::default());
+        }
+        let checks = plan.health.clone().map(Checks::new);
         Ok(Workload {
             plan: plan.clone(),
             cell,
             streams,
             log,
             ports,
+            naming,
+            egress,
+            checks,
             status: status.clone(),
             dirs: dirs.clone(),
             lock,
@@ -187,7 +218,7 @@ impl Keeper {
         })
     }
 
-    fn watch_workload(&mut self) {
+    pub(super) fn watch_workload(&mut self) {
         let Some(workload) = &self.workload else {
             return;
         };
@@ -201,17 +232,33 @@ impl Keeper {
                     .watch(output, Source::Output(which as u8), EventFlags::IN);
             }
         }
-        for (index, fd) in (0..).zip(workload.ports.fds()) {
-            let _ = self
-                .poll
-                .watch(fd, Source::Forwarder(index), EventFlags::IN);
-        }
+        self.watch_network();
         if let Some(fd) = workload.cell.exit_fd(MAIN) {
             let _ = self.poll.watch(fd, Source::Process(MAIN), EventFlags::IN);
         }
         self.signals = gamut_sys::signal::descriptor(&[signal::TERM]).ok();
         if let Some(signals) = &self.signals {
             let _ = self.poll.watch(signals, Source::Signals, EventFlags::IN);
+        }
+    }
+}
+
+impl Keeper {
+    /// Waits for who comes to the ports, and for questions.
+    pub(super) fn watch_network(&self) {
+        let Some(workload) = &self.workload else {
+            return;
+        };
+        for (index, fd) in (0..).zip(workload.ports.fds()) {
+            let _ = self
+                .poll
+                .watch(fd, Source::Forwarder(index), EventFlags::IN);
+        }
+        if let Some(fd) = workload.egress.fd() {
+            let _ = self.poll.watch(fd, Source::Denials, EventFlags::IN);
+        }
+        if let Some(fd) = workload.naming.fd() {
+            let _ = self.poll.watch(fd, Source::Resolver, EventFlags::IN);
         }
     }
 }
@@ -227,10 +274,27 @@ fn exit_code_of(error: &StartError) -> i32 {
 
 pub(super) fn remove_run_directory(dirs: &Container) {
     // The lock last: who waits for it finds the rest gone.
-    for name in [SOCKET_NAME, "hosts", "hostname", "resolv.conf", "lock"] {
+    for name in [
+        SOCKET_NAME,
+        "hosts",
+        "hostname",
+        "resolv.conf",
+        "netns",
+        "netns.ready",
+        "lock",
+    ] {
         let _ = std::fs::remove_file(dirs.run().join(name));
     }
     let _ = std::fs::remove_dir(dirs.run());
+}
+
+/// Whose System V memory is another's has its POSIX memory as well.
+fn share_memory(mounts: &mut Option<Vec<Mount>>, container: &str, shared: PathBuf) {
+    let meant = PathBuf::from(draw::shared_memory_of(container));
+    let mut mounts = mounts.iter_mut().flatten();
+    if let Some(mount) = mounts.find(|mount| mount.source().as_ref() == Some(&meant)) {
+        mount.set_source(Some(shared));
+    }
 }
 
 /// Finds the namespaces of other containers: paths that are good now, for this start.
@@ -286,6 +350,10 @@ fn resolve_joins(plan: &mut LaunchPlan, dirs: &Container) -> Result<(), StartErr
                 hint: None,
             })?;
         namespaces.push(built);
+        if join.namespace == LinuxNamespaceType::Ipc {
+            let shared = format!("/proc/{}/root/dev/shm", status.pid);
+            share_memory(plan.spec.mounts_mut(), &join.container, shared.into());
+        }
     }
     if let Some(linux) = plan.spec.linux_mut() {
         linux.set_namespaces(Some(namespaces));

@@ -3,6 +3,7 @@
 //! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}`; a line longer
 //! than 16 KiB is split, and the pieces but the last lack their newline, as Docker does.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,16 @@ use std::path::{Path, PathBuf};
 use gamut_plan::launch::LogPlan;
 use serde::Serialize;
 
+use super::herald::Herald;
+
 const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// A log. What cannot be written (a full disk) is lost, never the workload's problem.
 #[derive(Debug)]
 pub(super) struct Log {
     plan: LogPlan,
+    /// Who is told each line besides.
+    pub(super) herald: Option<Herald>,
     file: Option<Open>,
     /// The unfinished line of each stream.
     partial: [Vec<u8>; 2],
@@ -34,14 +39,17 @@ struct Open {
 struct Line<'a> {
     log: &'a str,
     stream: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attrs: &'a BTreeMap<String, String>,
     time: String,
 }
 
 impl Log {
     /// The file is opened, and made, at the first output: many a workload says nothing.
-    pub(super) fn new(plan: &LogPlan) -> Log {
+    pub(super) fn new(plan: &LogPlan, herald: Option<Herald>) -> Log {
         Log {
             plan: plan.clone(),
+            herald,
             file: None,
             partial: [Vec::new(), Vec::new()],
         }
@@ -53,6 +61,7 @@ impl Log {
                 path,
                 max_bytes,
                 max_files,
+                ..
             },
             None,
         ) = (&self.plan, &self.file)
@@ -82,11 +91,11 @@ impl Log {
             partial.extend_from_slice(piece);
             while partial.len() > MAX_LINE_BYTES {
                 let rest = partial.split_off(MAX_LINE_BYTES);
-                encode(&mut text, index, &partial);
+                self.take(&mut text, index, &partial);
                 partial = rest;
             }
             if piece.ends_with(b"\n") {
-                encode(&mut text, index, &partial);
+                self.take(&mut text, index, &partial);
                 partial.clear();
             }
         }
@@ -104,10 +113,27 @@ impl Log {
         for index in 0..2 {
             let partial = std::mem::take(&mut self.partial[index]);
             if !partial.is_empty() {
-                encode(&mut text, index, &partial);
+                self.take(&mut text, index, &partial);
             }
         }
         self.append(&text);
+        if let Some(herald) = &mut self.herald {
+            herald.flush();
+        }
+    }
+
+    /// Takes a line, or the piece of one that is too long.
+    fn take(&mut self, text: &mut Vec<u8>, index: usize, line: &[u8]) {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        let attributes = match &self.plan {
+            LogPlan::JsonFile { attributes, .. } => attributes,
+            LogPlan::None => &NONE,
+        };
+        encode(text, index, line, attributes);
+        if let Some(herald) = &mut self.herald {
+            let whole = line.strip_suffix(b"\n");
+            herald.tell(index == 1, whole.unwrap_or(line), whole.is_some());
+        }
     }
 
     fn append(&mut self, text: &[u8]) {
@@ -186,10 +212,11 @@ fn append(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
-fn encode(text: &mut Vec<u8>, index: usize, line: &[u8]) {
+fn encode(text: &mut Vec<u8>, index: usize, line: &[u8], attrs: &BTreeMap<String, String>) {
     let line = Line {
         log: &String::from_utf8_lossy(line),
         stream: if index == 0 { "stdout" } else { "stderr" },
+        attrs,
         time: timestamp(),
     };
     // A Vec takes everything, and a Line has no map with odd keys.
@@ -219,11 +246,15 @@ mod tests {
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("log");
         (
-            Log::new(&LogPlan::JsonFile {
-                path: path.clone(),
-                max_bytes,
-                max_files,
-            }),
+            Log::new(
+                &LogPlan::JsonFile {
+                    path: path.clone(),
+                    max_bytes,
+                    max_files,
+                    attributes: BTreeMap::new(),
+                },
+                None,
+            ),
             path,
         )
     }

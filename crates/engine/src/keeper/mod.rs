@@ -8,14 +8,23 @@
 //! ([`crate::client::Client::spawn`]).
 
 mod connection;
+pub(crate) mod egress;
 mod events;
 mod exit;
+mod failing;
+mod health;
+mod herald;
+mod joining;
 mod launch;
 mod log;
+pub(crate) mod naming;
 mod network;
 mod output;
+mod pasta;
 mod requests;
+mod restarting;
 mod streams;
+mod telling;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -34,6 +43,7 @@ pub fn run(cells: Cells) -> ExitCode {
     let Ok((first, _program)) = prepare() else {
         return ExitCode::FAILURE;
     };
+    crate::home::settle();
     match events::Keeper::new(first, cells) {
         Ok(mut keeper) => keeper.run(),
         Err(_) => ExitCode::FAILURE,

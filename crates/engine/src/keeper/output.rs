@@ -51,6 +51,7 @@ impl Keeper {
         }
         let bytes = &buffer[..length];
         workload.log.write(which, bytes);
+        self.watch_herald();
         let tag = if which == 0 {
             stream::STDOUT
         } else {
@@ -67,6 +68,28 @@ impl Keeper {
         }
         self.hold_output_if_full();
         true
+    }
+
+    /// Waits for who is told the lines, while he is behind.
+    fn watch_herald(&self) {
+        let workload = self.workload.as_ref();
+        let behind = workload.and_then(|w| w.log.herald.as_ref()?.wants_out());
+        if let Some(socket) = behind {
+            let _ = self.poll.watch(socket, Source::Herald, EventFlags::OUT);
+        }
+    }
+
+    /// He takes more.
+    pub(super) fn on_herald(&mut self) {
+        let workload = self.workload.as_mut();
+        let Some(herald) = workload.and_then(|w| w.log.herald.as_mut()) else {
+            return;
+        };
+        if let Some(socket) = herald.wants_out() {
+            self.poll.forget(socket);
+        }
+        herald.flush();
+        self.watch_herald();
     }
 
     fn hold_output_if_full(&mut self) {

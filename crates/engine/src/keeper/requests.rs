@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use gamut_plan::cell::{CellError, CellFds};
 use gamut_plan::launch::ExecPlan;
+use gamut_plan::request::StopTimeout;
 use gamut_plan::wire::{Reply, Request};
 use gamut_plan::{MAIN, Phase, ProcessId};
 use rustix::event::epoll::EventFlags;
@@ -50,6 +51,9 @@ impl Keeper {
                 self.mark("keeper: root mounted ahead");
             }
             Request::Attach(attached) => {
+                if let Some(workload) = &self.workload {
+                    workload.say("attach", []);
+                }
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.attach(attached);
                 }
@@ -62,12 +66,23 @@ impl Keeper {
                 }
             }
             Request::Exec(plan) => self.exec(id, &plan, descriptors),
+            Request::Check if self.workload.is_some() => self.check_for(id),
+            Request::Join(joining) if self.workload.is_some() => {
+                let done = self.join(joining.endpoint, joining.resolv_conf);
+                self.reply(id, &done.map_or_else(Reply::StartFailed, |()| Reply::Done));
+            }
+            Request::Rename { name } if self.workload.is_some() => {
+                let done = self.call(&name);
+                self.reply(id, &done.map_or_else(Reply::StartFailed, |()| Reply::Done));
+            }
+            Request::Leave { network_id } if self.workload.is_some() => {
+                let done = self.leave(&network_id);
+                self.reply(id, &done.map_or_else(Reply::StartFailed, |()| Reply::Done));
+            }
             other => {
                 let reply = match &mut self.workload {
                     Some(_) => self.on_workload_request(id, other),
-                    None => Some(Reply::Refused {
-                        reason: "nothing runs here".into(),
-                    }),
+                    None => return self.on_resting_request(id, &other),
                 };
                 if let Some(reply) = reply {
                     self.reply(id, &reply);
@@ -91,14 +106,18 @@ impl Keeper {
             Request::Resize { rows, columns } => resize(workload, target, rows, columns),
             Request::Signal { signal } => {
                 let result = workload.cell.signal(target, signal);
-                if signal == gamut_plan::signal::KILL {
-                    // A frozen process dies when it is thawed only.
+                if target == MAIN {
+                    workload.say("kill", [("signal", &signal.to_string())]);
+                }
+                if [gamut_plan::signal::KILL, workload.plan.stop.signal].contains(&signal) {
+                    // A frozen process ends when it is thawed only; Docker thaws for these two.
+                    self.stopping.by_hand |= target == MAIN;
                     thaw(workload);
                 }
                 done(result)
             }
-            Request::Stop { signal, timeout_s } => {
-                self.stop(Some(id), signal, timeout_s);
+            Request::Stop { signal, timeout } => {
+                self.stop(Some(id), signal, timeout);
                 return None;
             }
             Request::Stats => match workload.cell.stats() {
@@ -115,13 +134,25 @@ impl Keeper {
     }
 
     /// Signals now; the answer is [`Reply::Exited`], at the latest after the kill.
-    fn stop(&mut self, id: Option<u32>, signal: Option<i32>, timeout_s: Option<Option<u32>>) {
+    pub(super) fn stop(
+        &mut self,
+        id: Option<u32>,
+        signal: Option<i32>,
+        timeout: Option<StopTimeout>,
+    ) {
         let Some(workload) = &mut self.workload else {
             return;
         };
         let signal = signal.unwrap_or(workload.plan.stop.signal);
-        let timeout_s = timeout_s.unwrap_or(workload.plan.stop.timeout_s);
+        let timeout_s = match timeout {
+            Some(StopTimeout::Seconds(seconds)) => Some(seconds),
+            Some(StopTimeout::Forever) => None,
+            None => workload.plan.stop.timeout_s,
+        };
         thaw(workload);
+        self.stopping.was_asked = true;
+        self.stopping.by_hand = true;
+        workload.say("kill", [("signal", &signal.to_string())]);
         let _ = workload.cell.signal(MAIN, signal);
         if let Some(seconds) = timeout_s {
             let at = now_ns() + u64::from(seconds) * 1_000_000_000;
@@ -133,11 +164,20 @@ impl Keeper {
         }
     }
 
+    /// Stops it in order, and has it started again.
+    pub(super) fn stop_to_restart(&mut self) {
+        let by_hand = self.stopping.by_hand;
+        self.stop(None, None, None);
+        self.stopping.by_hand = by_hand;
+        self.stopping.to_restart = true;
+    }
+
     /// Whoever ends the keeper, as a host that goes down does, ends its workload: as `stop` would.
     pub(super) fn stop_in_order(&mut self) {
         let told = self.signals.as_ref().map(gamut_sys::signal::drain);
         if told.is_some_and(|told| told.is_ok_and(|signals| !signals.is_empty())) {
             self.stop(None, None, None);
+            self.give_up();
         }
     }
 
@@ -153,12 +193,7 @@ impl Keeper {
 
     fn exec(&mut self, id: u32, plan: &ExecPlan, descriptors: Vec<OwnedFd>) {
         let Some(workload) = &mut self.workload else {
-            return self.reply(
-                id,
-                &Reply::Refused {
-                    reason: "nothing runs here".into(),
-                },
-            );
+            return self.reply(id, &self.nothing_runs());
         };
         // A machine's agent works on.
         if workload.status.phase == Phase::Paused && plan.task.is_none() {
@@ -186,6 +221,11 @@ impl Keeper {
                         .watch(fd, Source::Process(process), EventFlags::IN);
                 }
                 let reply = serde_json::to_vec(&Reply::ExecStarted { pid }).unwrap_or_default();
+                let number = process.to_string();
+                let command = plan.args.join(" ");
+                for action in ["exec_create", "exec_start"] {
+                    workload.say(&format!("{action}: {command}"), [("execID", &number)]);
+                }
                 let Some(connection) = self.connections.get_mut(&id) else {
                     return;
                 };
@@ -251,6 +291,12 @@ fn set_paused(workload: &mut Workload, phase: Phase) -> Reply {
         Ok(()) => {
             workload.status.phase = phase;
             let _ = record::write_status(&workload.dirs, &workload.status);
+            let word = if phase == Phase::Paused {
+                "pause"
+            } else {
+                "unpause"
+            };
+            workload.say(word, []);
             Reply::Done
         }
         Err(error) => Reply::Failed(error),

@@ -53,6 +53,7 @@ fn usable(host: &Path, file: PathBuf, release: &str) -> Result<GuestKernel, Kern
         form: found.form,
         release: Some(release.to_owned()),
         file,
+        is_kept: false,
         why: Why::Host,
     })
 }

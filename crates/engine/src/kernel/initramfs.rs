@@ -142,6 +142,7 @@ mod tests {
         let engine = Engine::open(dirs).expect("opened");
         let kernel = GuestKernel {
             file: PathBuf::from("/none"),
+            is_kept: false,
             form: Form::Vmlinux,
             release: None,
             why: Why::Named,

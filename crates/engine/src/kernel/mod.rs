@@ -40,6 +40,8 @@ use crate::engine::Engine;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestKernel {
     pub file: PathBuf,
+    /// It is in the store, where nobody writes to it any more.
+    pub is_kept: bool,
     pub form: Form,
     /// What `uname -r` says in it, where that is known without reading all of it.
     pub release: Option<String>,
@@ -89,6 +91,7 @@ impl Engine {
                         let modules = modules_of(host, found.release.as_deref());
                         GuestKernel {
                             file: std::path::absolute(wanted).unwrap_or_else(|_| wanted.into()),
+                            is_kept: false,
                             form: found.form,
                             release: found.release,
                             why: Why::Named,
@@ -113,6 +116,7 @@ impl Engine {
         GuestKernel {
             discovery: discovery(&self.kernel_file(kept)),
             file: self.kernel_file(kept),
+            is_kept: true,
             form: kept.form,
             modules: modules_of(host, Some(&kept.release)),
             release: Some(kept.release.clone()),

@@ -55,7 +55,10 @@ impl Engine {
         let layers = match &source.shown {
             Shown::Layers(layers) => layers.clone(),
             Shown::Mount(_) => {
-                let image = self.store.db().image(&source.id)?;
+                let image = match &source.id {
+                    Some(id) => self.store.db().image(id)?,
+                    None => None,
+                };
                 let layers = image.map(|image| self.store.image_layers(&image));
                 layers.transpose()?.unwrap_or_default()
             }
@@ -72,6 +75,7 @@ impl Engine {
         })?;
         Ok(Some(MachineParts {
             kernel: kernel.file,
+            is_kernel_kept: kernel.is_kept,
             initramfs,
             discovery: kernel.discovery,
             images,

@@ -19,7 +19,8 @@ use gamut_vmm::cell::{Export, Guest, Monitor, Remote, Spawn};
 use gamut_vmm::probe::{self, Support};
 use gamut_vmm::qemu::Program;
 use gamut_vmm::wire::{
-    Access, Answer, Command, Content, Disk, MAX_PACKET_BYTES, MachineConfig, Network, Pages,
+    Access, Answer, Command, Content, Disk, Loading, MAX_PACKET_BYTES, MachineConfig, Network,
+    Pages,
 };
 use oci_spec::runtime::{LinuxResources, LinuxResourcesBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -353,7 +354,7 @@ fn boot(
         files: machine.images.iter().flatten().count() as u32,
     };
     let network = match (&plan.network, &given.tap) {
-        (NetworkPlan::Bridge(endpoint), Some(_)) => Some(Network {
+        (NetworkPlan::Bridge(bridged), Some(_)) => bridged.way_out().map(|endpoint| Network {
             mac: endpoint.mac,
             mtu: u16::try_from(endpoint.mtu).unwrap_or(u16::MAX),
         }),
@@ -367,6 +368,12 @@ fn boot(
         pages: Pages::Base,
         command_line: COMMAND_LINE.to_owned(),
         discovery: machine.discovery,
+        kernel_loading: match machine.is_kernel_kept {
+            true => Loading::Shown,
+            false => Loading::Read,
+        },
+        // The cache's.
+        initramfs_loading: Loading::Shown,
         disks: vec![disk],
         network,
         share: Some(SHARE_TAG.to_owned()),

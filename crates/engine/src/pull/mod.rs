@@ -180,6 +180,7 @@ impl Engine {
         let names = reference_names(reference, &digest);
         if let Some(image) = self.known(&manifest.config.digest, &names)? {
             self.settle_layers(&image, manifest, fetch, events)?;
+            self.tell_of_image("pull", &image.id, &reference.familiar());
             return Ok(Pulled {
                 image,
                 digest,
@@ -219,6 +220,7 @@ impl Engine {
         )?;
         self.note(&image, kept, reference, manifest)?;
         self.settle_layers(&image, manifest, fetch, events)?;
+        self.tell_of_image("pull", &image.id, &reference.familiar());
         Ok(Pulled {
             image,
             digest,

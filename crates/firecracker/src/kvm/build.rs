@@ -13,7 +13,7 @@ use gamut_virtio::net::{Card, Link, Net};
 use gamut_virtio::pmem::Stores;
 use gamut_virtio::rate::{Limit, Limiter};
 use gamut_virtio::vsock::{UnixSockets, Vsock};
-use gamut_vmm::boot::{Boot, Discovery};
+use gamut_vmm::boot::{Boot, Discovery, Loading};
 use gamut_vmm::machine::{Machine, Size};
 use gamut_vmm::seccomp::Filter;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -117,6 +117,8 @@ pub(super) fn build(blueprint: Blueprint) -> Result<(Machine, Devices), MachineE
         initramfs: blueprint.initrd,
         command_line: blueprint.command_line,
         discovery: Discovery::CommandLine,
+        kernel_loading: Loading::Read,
+        initramfs_loading: Loading::Read,
     };
     machine.load(boot).map_err(|error| of_fault(&error))?;
     Ok((machine, devices))

@@ -5,7 +5,10 @@ mod hosts;
 mod resolv;
 
 pub use hosts::{AddHost, AddHostError, HostTarget, hosts};
-pub use resolv::{DnsOptions, HostResolver, Origin, ResolvConf, resolv_conf};
+pub use resolv::{
+    DnsOptions, HostResolver, Origin, ResolvConf, public_servers, resolv_conf,
+    resolv_conf_of_names, servers,
+};
 
 /// The content of `/etc/hostname` (hostname(5)).
 pub fn hostname(name: &str) -> String {

@@ -92,6 +92,40 @@ pub fn resolv_conf(host: HostResolver<'_>, wanted: &DnsOptions) -> ResolvConf {
     ResolvConf { text, origin }
 }
 
+/// The content of `/etc/resolv.conf` for a container that asks gamut's own resolver, at `own`: as Docker writes it,
+/// with the host's search list and options unless others are wanted.
+pub fn resolv_conf_of_names(own: IpAddr, host: HostResolver<'_>, wanted: &DnsOptions) -> String {
+    let base = DnsOptions {
+        servers: vec![own],
+        ..wanted.clone()
+    };
+    let mut text = resolv_conf(host, &base).text;
+    // A name of one word is looked for as it is first.
+    if !text.contains("ndots:") {
+        match text.contains("\noptions ") {
+            true => text.insert_str(text.trim_end().len(), " ndots:0"),
+            false => text.push_str("options ndots:0\n"),
+        }
+    }
+    text
+}
+
+/// The servers that a resolv.conf names, those on the loopback included: for who asks from the host.
+pub fn servers(text: &str) -> Vec<IpAddr> {
+    let lines = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        words.next().filter(|word| *word == "nameserver")?;
+        words.next()?.parse().ok()
+    });
+    lines.collect()
+}
+
+/// Where nobody names a server.
+pub fn public_servers() -> Vec<IpAddr> {
+    let parsed = PUBLIC.iter().filter_map(|server| server.parse().ok());
+    parsed.collect()
+}
+
 /// What a resolv.conf says.
 #[derive(Debug)]
 struct Parsed<'a> {
@@ -180,6 +214,29 @@ mod tests {
         let dnsmasq = conf("nameserver 127.0.0.1\n", Some("nameserver 192.0.2.1\n"));
         assert_eq!(dnsmasq.origin, Origin::Public);
         assert_eq!(conf("", None).origin, Origin::Public);
+    }
+
+    #[test]
+    fn names_are_asked_for_as_they_are() {
+        let of = |etc: &str, options: &[&str]| {
+            let wanted = DnsOptions {
+                servers: vec!["1.1.1.1".parse().unwrap()],
+                options: options.iter().map(|one| (*one).to_owned()).collect(),
+                ..DnsOptions::default()
+            };
+            let own = crate::resolver::ADDRESS.into();
+            resolv_conf_of_names(own, HostResolver { etc, systemd: None }, &wanted)
+        };
+        assert_eq!(of("", &[]), "nameserver 127.0.0.11\noptions ndots:0\n");
+        assert_eq!(
+            of("nameserver 192.0.2.1\nsearch lan\noptions edns0\n", &[]),
+            "nameserver 127.0.0.11\nsearch lan\noptions edns0 ndots:0\n"
+        );
+        assert_eq!(
+            of("", &["ndots:2"]),
+            "nameserver 127.0.0.11\noptions ndots:2\n"
+        );
+        assert_eq!(servers("nameserver 127.0.0.53\nnameserver x\n").len(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod udp;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::home;
 use gamut_spec::{Fault, Kind};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -19,9 +20,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::ports::Reserved;
 use crate::publish::{Binding, Protocol};
+use crate::slots::LISTENER;
 
-/// The event that stands for the socket that visitors come to.
-const LISTENER: u64 = u64::MAX;
 /// Events taken in one go.
 const EVENTS: usize = 64;
 /// The room for one reading: a datagram of any length, a good piece of a stream.
@@ -135,8 +135,14 @@ impl Fault for ForwardError {
     }
 }
 
+/// As [`connect`], from where networks are made.
+fn connect_there(target: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+    let made = home::there(|| connect(target, kind));
+    made.map_err(|_| Errno::NETUNREACH)?
+}
+
 /// A non-blocking socket on its way to `target`: connected, or about to be.
-fn connect(target: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+pub(crate) fn connect(target: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     let family = match target {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -146,112 +152,5 @@ fn connect(target: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     match rustix::net::connect(&socket, &target) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(errno) => Err(errno),
-    }
-}
-
-/// Places for things that events name: an index, and a generation that tells a thing from one that
-/// had the place before it.
-#[derive(Debug)]
-struct Slots<T> {
-    all: Vec<(u32, Option<T>)>,
-    free: Vec<u32>,
-}
-
-impl<T> Slots<T> {
-    fn new() -> Slots<T> {
-        Slots {
-            all: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.all.len() - self.free.len()
-    }
-
-    /// The name under which the next [`Slots::insert`] puts its thing.
-    fn next(&self) -> Name {
-        let index = match self.free.last() {
-            Some(&index) => index,
-            None => self.all.len() as u32,
-        };
-        let generation = self.all.get(index as usize).map_or(0, |slot| slot.0);
-        Name { index, generation }
-    }
-
-    fn insert(&mut self, thing: T) -> Name {
-        let name = self.next();
-        match self.free.pop() {
-            Some(index) => self.all[index as usize].1 = Some(thing),
-            None => self.all.push((0, Some(thing))),
-        }
-        name
-    }
-
-    fn get_mut(&mut self, name: Name) -> Option<&mut T> {
-        let (generation, thing) = self.all.get_mut(name.index as usize)?;
-        thing.as_mut().filter(|_| *generation == name.generation)
-    }
-
-    fn remove(&mut self, name: Name) -> Option<T> {
-        let (generation, thing) = self.all.get_mut(name.index as usize)?;
-        if *generation != name.generation {
-            return None;
-        }
-        let thing = thing.take()?;
-        *generation = generation.wrapping_add(1) & GENERATION_MASK;
-        self.free.push(name.index);
-        Some(thing)
-    }
-}
-
-/// Keeps every token apart from [`LISTENER`].
-const GENERATION_MASK: u32 = 0x3fff_ffff;
-
-/// One place at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Name {
-    index: u32,
-    generation: u32,
-}
-
-impl Name {
-    /// As an event's data, with one bit to spare.
-    fn token(self, side: u64) -> u64 {
-        u64::from(self.generation) << 33 | u64::from(self.index) << 1 | side
-    }
-
-    fn of(token: u64) -> (Name, u64) {
-        let name = Name {
-            index: (token >> 1) as u32,
-            generation: (token >> 33) as u32,
-        };
-        (name, token & 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_taken_again_is_another_name() {
-        let mut slots = Slots::new();
-        let first = slots.insert("a");
-        assert_eq!(slots.len(), 1);
-        assert_eq!(slots.remove(first), Some("a"));
-        assert_eq!(slots.remove(first), None);
-        let second = slots.insert("b");
-        assert_ne!(first, second);
-        assert_eq!(slots.get_mut(first), None);
-        assert_eq!(slots.get_mut(second), Some(&mut "b"));
-        let name = Name {
-            index: u32::MAX,
-            generation: GENERATION_MASK,
-        };
-        for side in [0, 1] {
-            assert_eq!(Name::of(name.token(side)), (name, side));
-            assert_ne!(name.token(side), LISTENER);
-        }
     }
 }

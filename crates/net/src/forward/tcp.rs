@@ -8,7 +8,8 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
 
-use super::{LISTENER, Name, Slots, connect};
+use super::connect_there;
+use crate::slots::{LISTENER, Name, Slots};
 
 /// With more, visitors wait in the socket's queue. Each takes two descriptors, and a process has
 /// 1024 by default.
@@ -138,7 +139,7 @@ impl Connections {
 
     /// Begins to connect; a failure closes the visitor's connection.
     fn open(&mut self, epoll: &OwnedFd, client: OwnedFd) {
-        let Ok(target) = connect(self.target, SocketType::STREAM) else {
+        let Ok(target) = connect_there(self.target, SocketType::STREAM) else {
             return reset(&client);
         };
         for socket in [&client, &target] {

@@ -8,7 +8,8 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType};
 
-use super::{LISTENER, Name, Slots, connect};
+use super::connect_there;
+use crate::slots::{LISTENER, Name, Slots};
 
 /// With more, the one that has been silent the longest is forgotten.
 const FLOWS: usize = 256;
@@ -104,7 +105,7 @@ impl Flows {
             return self.slots.get_mut(name);
         }
         self.make_room();
-        let socket = connect(self.target, SocketType::DGRAM).ok()?;
+        let socket = connect_there(self.target, SocketType::DGRAM).ok()?;
         let data = EventData::new_u64(self.slots.next().token(0));
         epoll::add(epoll, &socket, data, EventFlags::IN).ok()?;
         let name = self.slots.insert(Flow {

@@ -1,5 +1,7 @@
 //! The bridge that the containers of one network share.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use gamut_sys::netlink::{Requests, Socket, flag};
 use rustix::io::Errno;
 
@@ -15,8 +17,9 @@ use crate::subnet::{Subnet4, Subnet6, mac_of};
 #[derive(Debug, Clone, Copy)]
 pub struct Bridge<'a> {
     pub name: &'a str,
-    pub ipv4: Subnet4,
-    pub ipv6: Option<Subnet6>,
+    /// Its network, and its own address there.
+    pub ipv4: (Subnet4, Ipv4Addr),
+    pub ipv6: Option<(Subnet6, Ipv6Addr)>,
     pub mtu: u32,
 }
 
@@ -31,7 +34,7 @@ impl Bridge<'_> {
         requests.add(RTM_NEWLINK, flag::CREATE | flag::EXCL, |message| {
             message.raw(&ifinfomsg(0, State::Same));
             message.text(IFLA_IFNAME, self.name);
-            message.bytes(IFLA_ADDRESS, &mac_of(self.ipv4.gateway()));
+            message.bytes(IFLA_ADDRESS, &mac_of(self.ipv4.1));
             message.u32(IFLA_MTU, self.mtu);
             message.nest(IFLA_LINKINFO, |message| {
                 message.text(IFLA_INFO_KIND, "bridge");
@@ -51,12 +54,13 @@ impl Bridge<'_> {
     pub(crate) fn configure(&self, socket: &mut Socket, index: u32) -> Result<(), NetworkError> {
         let mut requests = Requests::new();
         add_up(&mut requests, index);
-        add_address4(&mut requests, index, self.ipv4.gateway(), &self.ipv4);
-        if let Some(ipv6) = &self.ipv6 {
+        let (subnet4, own4) = &self.ipv4;
+        add_address4(&mut requests, index, *own4, subnet4);
+        if let Some((subnet6, own6)) = &self.ipv6 {
             let link_local = Subnet6::LINK_LOCAL;
             // Neighbours are asked for in the name of a link-local address.
             add_address6(&mut requests, index, link_local.gateway(), &link_local);
-            add_address6(&mut requests, index, ipv6.gateway(), ipv6);
+            add_address6(&mut requests, index, *own6, subnet6);
         }
         self.run(socket, &mut requests)
     }

@@ -15,19 +15,26 @@ use super::uapi::{
 };
 use super::{Counters, add_address4, add_address6, add_up, index_of, listing};
 use crate::error::NetworkError;
+use crate::home;
 use crate::subnet::{Subnet4, Subnet6};
 use crate::sysctl;
 
-/// The name of a container's end of its veth.
+/// The name of the container's end of its first veth.
 pub const CONTAINER_INTERFACE: &str = "eth0";
 
 const IPV6_ADDRESS: &str = "the IPv6 address";
 const IPV6_ROUTE: &str = "the IPv6 route";
 
-/// Calls `work` with the calling thread in `netns`, then brings the thread back. Other threads
-/// stay where they are. [`NetworkError::Return`] means that the thread could not come back; it
-/// must not be used for the host any more.
-pub fn within<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T, NetworkError> {
+/// Calls `work` with the calling thread in `netns`, then brings the thread back; where it could not come
+/// back ([`crate::home`]), with another. Other threads stay where they are. [`NetworkError::Return`] means
+/// that the thread could not come back; it must not be used for the host any more.
+pub fn within<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, NetworkError> {
+    if home::is_elsewhere() {
+        return home::sent(netns, work);
+    }
     let home = own_network_namespace().map_err(NetworkError::Enter)?;
     enter(netns).map_err(NetworkError::Enter)?;
     let result = work();
@@ -39,12 +46,18 @@ fn enter(netns: BorrowedFd<'_>) -> Result<(), Errno> {
     move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
 }
 
-/// What a container's network namespace is to hold.
+/// What a container's network namespace is to hold of one network.
 #[derive(Debug, Clone, Copy)]
-pub struct Interior {
+pub struct Interior<'a> {
+    /// Its end of the veth, which must be there.
+    pub interface: &'a str,
     pub ipv4: Ipv4Addr,
     pub subnet4: Subnet4,
     pub ipv6: Option<(Ipv6Addr, Subnet6)>,
+    /// The way out; `None`: there is none, or it leads through another network.
+    pub gateway4: Option<Ipv4Addr>,
+    /// Counts only with an IPv6 address.
+    pub gateway6: Option<Ipv6Addr>,
 }
 
 /// A way of speaking to the kernel about a network namespace from outside of it.
@@ -65,6 +78,15 @@ impl Inside {
     /// and opening it apart. The namespace lives as long as the descriptor, the socket or a
     /// process in it.
     pub fn create() -> Result<(OwnedFd, Inside), NetworkError> {
+        if home::is_elsewhere() {
+            let made = home::aside(|| {
+                unshare_network()?;
+                own_network_namespace()
+            });
+            let netns = made?.map_err(NetworkError::Enter)?;
+            let inside = Inside::open(netns.as_fd())?;
+            return Ok((netns, inside));
+        }
         let home = own_network_namespace().map_err(NetworkError::Enter)?;
         unshare_network().map_err(NetworkError::Enter)?;
         let made = own_network_namespace().map_err(NetworkError::Enter);
@@ -82,17 +104,17 @@ impl Inside {
         run.map_err(|source| failed("lo", source))
     }
 
-    /// Puts the loopback and [`CONTAINER_INTERFACE`], which must be there, up and gives the latter
+    /// Puts the loopback and the interface up and gives the latter
     /// its addresses and the routes through the bridge: one system call for all. `netns` is the namespace's own
     /// descriptor. Gives whether there is IPv6: a kernel without it is no error.
     pub fn configure(
         &mut self,
         netns: BorrowedFd<'_>,
-        interior: &Interior,
+        interior: &Interior<'_>,
     ) -> Result<bool, NetworkError> {
-        let index = index_of(&self.socket, CONTAINER_INTERFACE)
-            .map_err(|errno| failed(CONTAINER_INTERFACE, call(errno)))?
-            .ok_or_else(|| failed(CONTAINER_INTERFACE, call(Errno::NODEV)))?;
+        let index = index_of(&self.socket, interior.interface)
+            .map_err(|errno| failed(interior.interface, call(errno)))?
+            .ok_or_else(|| failed(interior.interface, call(Errno::NODEV)))?;
         match self.try_configure(index, interior)? {
             Ipv6Outcome::Done => return Ok(interior.ipv6.is_some()),
             Ipv6Outcome::Absent => return Ok(false),
@@ -101,18 +123,41 @@ impl Inside {
         // Namespaces inherit `disable_ipv6` where the host's default has it.
         within(netns, || {
             sysctl::enable_ipv6("lo")?;
-            sysctl::enable_ipv6(CONTAINER_INTERFACE)
+            sysctl::enable_ipv6(interior.interface)
         })??;
         Ok(self.try_configure(index, interior)? == Ipv6Outcome::Done)
+    }
+
+    /// Leads the default routes through an interface; those that are there stay.
+    pub fn lead_out(
+        &mut self,
+        interface: &str,
+        gateway4: Ipv4Addr,
+        gateway6: Option<Ipv6Addr>,
+    ) -> Result<(), NetworkError> {
+        let index = index_of(&self.socket, interface)
+            .map_err(|errno| failed(interface, call(errno)))?
+            .ok_or_else(|| failed(interface, call(Errno::NODEV)))?;
+        let mut requests = Requests::new();
+        add_default_route(&mut requests, AF_INET, &gateway4.octets(), index);
+        if let Some(gateway) = gateway6 {
+            add_default_route(&mut requests, AF_INET6, &gateway.octets(), index);
+        }
+        let run = self.socket.run(&mut requests);
+        let refusals = run.map_err(|source| failed(interface, source))?;
+        match refusals.into_iter().find(|one| one.errno != Errno::EXIST) {
+            Some(refusal) => Err(failed("the default route", refusal.into())),
+            None => Ok(()),
+        }
     }
 
     fn try_configure(
         &mut self,
         index: u32,
-        interior: &Interior,
+        interior: &Interior<'_>,
     ) -> Result<Ipv6Outcome, NetworkError> {
         let mut requests = Requests::new();
-        let mut objects = vec![CONTAINER_INTERFACE];
+        let mut objects = vec![interior.interface];
         add_up(&mut requests, index);
         // Even without duplicate detection the kernel takes an IPv6 address into use in a worker
         // of its own: it comes first, so that this happens while the rest is being done.
@@ -122,20 +167,24 @@ impl Inside {
         }
         add_up(&mut requests, LOOPBACK_INDEX);
         add_address4(&mut requests, index, interior.ipv4, &interior.subnet4);
-        let gateway = interior.subnet4.gateway();
-        add_default_route(&mut requests, AF_INET, &gateway.octets(), index);
-        objects.extend(["lo", "the IPv4 address", "the IPv4 route"]);
-        if let Some((_, subnet)) = &interior.ipv6 {
-            let gateway = subnet.gateway();
+        objects.extend(["lo", "the IPv4 address"]);
+        if let Some(gateway) = interior.gateway4 {
+            add_default_route(&mut requests, AF_INET, &gateway.octets(), index);
+            objects.push("the IPv4 route");
+        }
+        if let Some(gateway) = interior.gateway6.filter(|_| interior.ipv6.is_some()) {
             add_default_route(&mut requests, AF_INET6, &gateway.octets(), index);
             objects.push(IPV6_ROUTE);
         }
         let run = self.socket.run(&mut requests);
-        let refusals = run.map_err(|source| failed(CONTAINER_INTERFACE, source))?;
+        let refusals = run.map_err(|source| failed(interior.interface, source))?;
         let real = refusals.into_iter().filter(|one| one.errno != Errno::EXIST);
         let mut outcome = Ipv6Outcome::Done;
         for refusal in real {
-            let object = objects.get(refusal.index).copied().unwrap_or("eth0");
+            let object = objects
+                .get(refusal.index)
+                .copied()
+                .unwrap_or(interior.interface);
             match (object, refusal.errno) {
                 (IPV6_ADDRESS, Errno::ACCESS) => outcome = Ipv6Outcome::Disabled,
                 (IPV6_ADDRESS, Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => {
@@ -174,8 +223,11 @@ fn add_default_route(requests: &mut Requests, family: u8, gateway: &[u8], index:
     });
 }
 
-fn failed(object: &'static str, source: Error) -> NetworkError {
-    NetworkError::Inside { object, source }
+fn failed(object: &str, source: Error) -> NetworkError {
+    NetworkError::Inside {
+        object: object.to_owned(),
+        source,
+    }
 }
 
 fn call(errno: Errno) -> Error {

@@ -26,7 +26,7 @@ pub use listing::{
     Counters, Link, addresses_and_routes, interfaces_with_advertised_routes, list_links,
 };
 pub use tap::Tap;
-pub use veth::{Veth, host_interface};
+pub use veth::{Veth, container_interface, host_interface};
 
 /// The index of the interface of this name in the socket's network namespace; `None` if there is
 /// none (netdevice(7), `SIOCGIFINDEX`).

@@ -6,7 +6,6 @@ use gamut_sys::netlink::{Message, Requests, Socket, flag};
 use rustix::io::Errno;
 
 use super::delete;
-use super::inside::CONTAINER_INTERFACE;
 use super::uapi::{
     IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_DATA, IFLA_INFO_SLAVE_KIND, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
@@ -17,11 +16,20 @@ use crate::error::NetworkError;
 
 /// The name of the host's end of a container's veth: `ve` and the first ten digits of its id.
 /// An interface name has at most 15 bytes (`IFNAMSIZ`, netdevice(7)).
-pub fn host_interface(container_id: &str) -> String {
+/// Those of further networks have the place's number before the `e`.
+pub fn host_interface(container_id: &str, place: u8) -> String {
     let digits = container_id.chars().filter(char::is_ascii_alphanumeric);
-    let mut name = String::from("ve");
+    let mut name = match place {
+        0 => String::from("ve"),
+        number => format!("v{number}e"),
+    };
     name.extend(digits.take(10));
     name
+}
+
+/// The name of the container's end of the veth of its `place`th network.
+pub fn container_interface(place: u8) -> String {
+    format!("eth{place}")
 }
 
 /// What the pair is to be.
@@ -31,8 +39,9 @@ pub struct Veth<'a> {
     pub host_name: &'a str,
     /// The bridge it is put on.
     pub bridge_index: u32,
-    /// Where the other end goes, under the name [`CONTAINER_INTERFACE`].
+    /// Where the other end goes, and under which name.
     pub netns: BorrowedFd<'a>,
+    pub container_name: &'a str,
     /// The other end's hardware address.
     pub mac: [u8; 6],
     pub mtu: u32,
@@ -120,7 +129,7 @@ impl Veth<'_> {
     /// Not put up yet: the kernel opens the peer before it joins the two, which fails.
     fn peer(&self, message: &mut Message<'_>) {
         message.raw(&ifinfomsg(0, State::Same));
-        message.text(IFLA_IFNAME, CONTAINER_INTERFACE);
+        message.text(IFLA_IFNAME, self.container_name);
         message.bytes(IFLA_ADDRESS, &self.mac);
         // A descriptor is never negative.
         message.u32(IFLA_NET_NS_FD, self.netns.as_raw_fd().cast_unsigned());
@@ -144,8 +153,9 @@ mod tests {
     #[test]
     fn the_name_follows_from_the_id() {
         let id = "0123456789abcdef".repeat(4);
-        assert_eq!(host_interface(&id), "ve0123456789");
-        assert_eq!(host_interface("ab"), "veab");
-        assert!(host_interface("../../../etc/passwd/and/more").len() <= 15);
+        assert_eq!(host_interface(&id, 0), "ve0123456789");
+        assert_eq!(host_interface(&id, 255), "v255e0123456789");
+        assert_eq!(host_interface("ab", 0), "veab");
+        assert!(host_interface("../../../etc/passwd/and/more", 0).len() <= 15);
     }
 }

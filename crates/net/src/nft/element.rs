@@ -4,14 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gamut_sys::netlink::{Attribute, Message, Requests};
 
-use super::ruleset::{ANY4, ANY6, BRIDGES, PAIRS, PORTS4, PORTS6, SUBNETS4, SUBNETS6};
+use super::sets::{
+    ANY4, ANY6, BRIDGES, INTERNAL, PAIRS, PORTS4, PORTS6, QUESTIONS, SUBNETS4, SUBNETS6,
+};
 use super::uapi::{LIST_ELEM, NEWSETELEM, NFGENMSG_INET, element};
+use crate::network::{Network, Reach};
 use crate::publish::Protocol;
-use crate::subnet::{Subnet4, Subnet6};
+use crate::subnet::Subnet6;
 
 /// How many elements one request carries: an attribute's length has 16 bits, an element with a
 /// comment of 64 bytes takes up to 150.
 const ELEMENTS_PER_REQUEST: usize = 256;
+const DNS_PORT: u16 = 53;
 /// The longest comment that `nft` reads back.
 const COMMENT_BYTES: usize = 127;
 
@@ -89,6 +93,20 @@ impl Element {
         }
     }
 
+    /// The element that leads what `source` asks of the host to a port of it.
+    pub(super) fn question(protocol: Protocol, source: Ipv4Addr, target: SocketAddr) -> Element {
+        let mut key = vec![protocol.number(), 0, 0, 0];
+        push_ip(&mut key, source.into());
+        push_port(&mut key, DNS_PORT);
+        let mut data = Vec::new();
+        push_ip(&mut data, target.ip());
+        push_port(&mut data, target.port());
+        Element {
+            data,
+            ..Element::plain(QUESTIONS, key)
+        }
+    }
+
     /// The published port that this element of `set` stands for.
     pub(super) fn read(set: &'static str, attribute: &Attribute<'_>) -> Option<Published> {
         let parts = attribute.nested();
@@ -147,7 +165,8 @@ impl Element {
 }
 
 /// The elements that make the table serve a bridge network.
-pub(super) fn of_network(bridge: &str, ipv4: &Subnet4, ipv6: Option<&Subnet6>) -> Vec<Element> {
+pub(super) fn of_network(network: &Network, ipv6: Option<Subnet6>) -> Vec<Element> {
+    let Network { bridge, ipv4, .. } = network;
     let name = name_bytes(bridge);
     let after4 = u32::from(ipv4.broadcast()).wrapping_add(1);
     let mut elements = vec![
@@ -155,14 +174,17 @@ pub(super) fn of_network(bridge: &str, ipv4: &Subnet4, ipv6: Option<&Subnet6>) -
         Element::interval_end(SUBNETS4, after4.to_be_bytes().to_vec()),
     ];
     if let Some(ipv6) = ipv6 {
-        let network = ipv6.network().to_bits();
-        let after6 = network.wrapping_add(1 << 64);
+        let after6 = ipv6.last().to_bits().wrapping_add(1);
         elements.extend([
-            Element::plain(SUBNETS6, network.to_be_bytes().to_vec()),
+            Element::plain(SUBNETS6, ipv6.network().octets().to_vec()),
             Element::interval_end(SUBNETS6, after6.to_be_bytes().to_vec()),
         ]);
     }
-    elements.extend([Element::plain(BRIDGES, name.to_vec()), pair(bridge)]);
+    elements.push(Element::plain(BRIDGES, name.to_vec()));
+    if network.reach == Reach::Internal {
+        elements.push(Element::plain(INTERNAL, name.to_vec()));
+    }
+    elements.push(pair(bridge));
     elements
 }
 

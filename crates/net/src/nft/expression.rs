@@ -27,6 +27,7 @@ impl Register {
 /// Which header of the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Header {
+    Link = 0,
     Network = 1,
     Transport = 2,
 }
@@ -34,6 +35,8 @@ pub(super) enum Header {
 /// What is known of a packet besides its bytes (`enum nft_meta_keys`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meta {
+    /// What the frame carries (`ETH_P_*`), in network order.
+    FrameProtocol = 1,
     InputName = 6,
     OutputName = 7,
     Family = 15,
@@ -87,6 +90,10 @@ pub(super) enum Expression {
     Mask(u32),
     /// The first register against these bytes.
     Compare(Compare, &'static [u8]),
+    /// The same with what is known at run time only.
+    CompareWord(Compare, [u8; 4]),
+    /// These bytes into a register.
+    Load([u8; 4], Register),
     /// The first register as the key in this set.
     Lookup(&'static str, Find),
     /// Destination NAT of this family to the address in the first register and the port in the
@@ -94,7 +101,29 @@ pub(super) enum Expression {
     Dnat(u32, Register),
     Masquerade,
     Verdict(Verdict),
+    /// The first register's 16 bytes AND the mask.
+    MaskLong([u8; 16]),
+    /// The first register's 16 bytes against these.
+    CompareLong([u8; 16]),
+    /// The first register becomes a member of this set, for so many milliseconds.
+    Remember(&'static str, Remember, u64),
+    /// Go on so often in a second, and so often at once, only.
+    Limit(u64, u32),
+    /// Shows the packet's first bytes to who listens to this group (`nfnetlink_log`).
+    Log(u16),
 }
+
+/// What becomes of one that is a member already (`enum nft_dynset_ops`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remember {
+    /// It stays as it is.
+    Add = 0,
+    /// Its time begins anew.
+    Update = 1,
+}
+
+/// How much of a packet is shown: the longest headers that are read.
+const SHOWN_BYTES: u32 = 128;
 
 impl Expression {
     fn name(&self) -> &'static str {
@@ -103,12 +132,17 @@ impl Expression {
             Expression::Payload(..) => "payload",
             Expression::Connection(..) => "ct",
             Expression::DestinationKind(..) => "fib",
-            Expression::Mask(..) => "bitwise",
-            Expression::Compare(..) => "cmp",
+            Expression::Mask(..) | Expression::MaskLong(..) => "bitwise",
+            Expression::Compare(..) | Expression::CompareWord(..) | Expression::CompareLong(..) => {
+                "cmp"
+            }
+            Expression::Remember(..) => "dynset",
+            Expression::Limit(..) => "limit",
+            Expression::Log(..) => "log",
             Expression::Lookup(..) => "lookup",
             Expression::Dnat(..) => "nat",
             Expression::Masquerade => "masq",
-            Expression::Verdict(..) => "immediate",
+            Expression::Load(..) | Expression::Verdict(..) => "immediate",
         }
     }
 
@@ -146,6 +180,44 @@ impl Expression {
                 to.be32(1, first);
                 to.be32(2, compare as u32);
                 to.nest(3, |to| to.bytes(1, value));
+            }
+            Expression::CompareWord(compare, value) => {
+                to.be32(1, first);
+                to.be32(2, compare as u32);
+                to.nest(3, |to| to.bytes(1, &value));
+            }
+            Expression::MaskLong(mask) => {
+                to.be32(1, first);
+                to.be32(2, first);
+                to.be32(3, 16);
+                to.nest(4, |to| to.bytes(1, &mask));
+                to.nest(5, |to| to.bytes(1, &[0; 16]));
+            }
+            Expression::CompareLong(value) => {
+                to.be32(1, first);
+                to.be32(2, Compare::Equal as u32);
+                to.nest(3, |to| to.bytes(1, &value));
+            }
+            Expression::Remember(set, how, timeout_ms) => {
+                to.text(1, set);
+                to.be32(3, how as u32);
+                to.be32(4, first);
+                to.bytes(6, &timeout_ms.to_be_bytes());
+            }
+            Expression::Limit(per_second, burst) => {
+                to.bytes(1, &per_second.to_be_bytes());
+                to.bytes(2, &1_u64.to_be_bytes());
+                to.be32(3, burst);
+            }
+            Expression::Log(group) => {
+                to.be16(1, group);
+                to.be32(3, SHOWN_BYTES);
+                to.be16(4, 1);
+            }
+            Expression::Load(value, register) => {
+                to.be32(1, register.0);
+                // NFTA_DATA_VALUE
+                to.nest(2, |to| to.bytes(1, &value));
             }
             Expression::Lookup(set, find) => {
                 to.text(1, set);
@@ -190,8 +262,19 @@ impl Verdict {
 
 /// Adds the request that puts a rule at the end of a chain.
 pub(super) fn add_rule(requests: &mut Requests, table: &str, chain: &str, steps: &[Expression]) {
+    add_rule_of(NFGENMSG_INET, requests, table, chain, steps);
+}
+
+/// The same in a table of another family.
+pub(super) fn add_rule_of(
+    family: [u8; 4],
+    requests: &mut Requests,
+    table: &str,
+    chain: &str,
+    steps: &[Expression],
+) {
     requests.add(NEWRULE, flag::CREATE | flag::APPEND, |message| {
-        message.raw(&NFGENMSG_INET);
+        message.raw(&family);
         message.text(rule::TABLE, table);
         message.text(rule::CHAIN, chain);
         message.nest(rule::EXPRESSIONS, |message| {

@@ -5,29 +5,38 @@
 //! several processes at once: the table is made and changed in transactions, and where a change
 //! depends on what was read, the kernel is asked to refuse if anything happened in between.
 
+mod egress;
 mod element;
 mod expression;
 mod foreign;
+mod questions;
 mod ruleset;
+mod sets;
 mod uapi;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use gamut_sys::netlink::{Error, Malformed, Protocol, Refusal, Requests, Socket, flag};
+use gamut_sys::netlink::{Error, Malformed, Protocol as Netlink, Refusal, Requests, Socket, flag};
 use rustix::io::Errno;
 
 use crate::conntrack;
 use crate::error::NetworkError;
-use crate::subnet::{Subnet4, Subnet6};
+use crate::network::Network;
+use crate::publish::Protocol;
+use crate::subnet::Subnet6;
 use element::{Element, add_elements};
-use ruleset::{ANY4, ANY6, LAYOUT, PORTS4, PORTS6};
+use ruleset::LAYOUT;
+use sets::{ANY4, ANY6, PORTS4, PORTS6};
 use uapi::{
     DELSETELEM, DELTABLE, GETCHAIN, GETGEN, GETSETELEM, GETTABLE, NEWGEN, NEWSETELEM,
     NFGENMSG_BYTES, NFGENMSG_INET, NFNL_SUBSYS_NFTABLES, chain, generation, table as table_of,
 };
 
+pub use egress::Guarded;
+pub(crate) use egress::{Filter, Pin};
 pub use element::{Published, Redirect};
 pub use foreign::{DroppingChain, dropping_chains};
+pub(crate) use questions::lead_questions;
 
 /// The kernel's answer when the rules changed since the given generation (`ERESTART`, which
 /// errno(3) does not list).
@@ -46,10 +55,11 @@ impl<'t> Table<'t> {
     /// Opens the way to the table of this name in the calling thread's network namespace; the table
     /// need not exist.
     pub fn open(name: &'t str) -> Result<Table<'t>, NetworkError> {
-        let socket = Socket::open(Protocol::Netfilter).map_err(|source| NetworkError::Table {
-            table: name.to_owned(),
-            source,
-        })?;
+        let socket =
+            crate::home::socket(Netlink::Netfilter).map_err(|source| NetworkError::Table {
+                table: name.to_owned(),
+                source,
+            })?;
         Ok(Table { name, socket })
     }
 
@@ -92,12 +102,11 @@ impl<'t> Table<'t> {
     /// network, in one transaction.
     pub(crate) fn serve(
         &mut self,
-        bridge: &str,
-        ipv4: &Subnet4,
-        ipv6: Option<&Subnet6>,
+        network: &Network,
+        ipv6: Option<Subnet6>,
     ) -> Result<(), NetworkError> {
         let name = self.name;
-        let elements = element::of_network(bridge, ipv4, ipv6);
+        let elements = element::of_network(network, ipv6);
         for _ in 0..ATTEMPTS {
             let generation = self.generation().map_err(|source| self.failed(source))?;
             let mut question = Requests::new();
@@ -116,6 +125,26 @@ impl<'t> Table<'t> {
             }
         }
         Err(NetworkError::Contended(name.to_owned()))
+    }
+
+    /// Makes the table serve the bridge network no more; what is not there is fine. Intervals are told
+    /// apart by their ends, so each element goes by itself.
+    pub(crate) fn forget(&mut self, network: &Network) -> Result<(), NetworkError> {
+        let name = self.name;
+        let ipv6 = network.ipv6.map(|(subnet, _)| subnet);
+        let elements = element::of_network(network, ipv6);
+        for run in elements.chunk_by(|one, two| one.set == two.set) {
+            let done = self.transact(None, |requests| {
+                add_elements(requests, DELSETELEM, 0, name, run);
+            });
+            match done.map_err(|source| self.failed(source))? {
+                Some(refusal) if refusal.errno != Errno::NOENT => {
+                    return Err(self.failed(refusal.into()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Adds published ports, all or none. An element that stands in the way belongs to a container
@@ -142,6 +171,38 @@ impl<'t> Table<'t> {
                 .iter()
                 .any(|one| (one.set, &one.key) == (there.set, &there.key))
         })
+    }
+
+    /// Leads what `source` asks for names, of any address of the host, to these (UDP and TCP).
+    pub(crate) fn lead_machine(
+        &mut self,
+        source: Ipv4Addr,
+        targets: [SocketAddr; 2],
+    ) -> Result<(), NetworkError> {
+        self.forget_machine(source)?;
+        let elements = questions(source, targets);
+        let name = self.name;
+        let run = self.transact(None, |requests| {
+            add_elements(requests, NEWSETELEM, flag::CREATE, name, &elements);
+        });
+        match run.map_err(|source| self.failed(source))? {
+            Some(refusal) => Err(self.failed(refusal.into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes back what [`Self::lead_machine`] did; what is not there is fine.
+    pub(crate) fn forget_machine(&mut self, source: Ipv4Addr) -> Result<(), NetworkError> {
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let elements = questions(source, [nowhere; 2]).map(|element| element.key_only());
+        let name = self.name;
+        let run = self.transact(None, |requests| {
+            add_elements(requests, DELSETELEM, 0, name, &elements);
+        });
+        match run.map_err(|source| self.failed(source))? {
+            Some(refusal) if refusal.errno != Errno::NOENT => Err(self.failed(refusal.into())),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets UDP exchanges that somebody began with these addresses of the host.
@@ -313,6 +374,13 @@ impl<'t> Table<'t> {
             source,
         }
     }
+}
+
+fn questions(source: Ipv4Addr, [udp, tcp]: [SocketAddr; 2]) -> [Element; 2] {
+    [
+        Element::question(Protocol::Tcp, source, tcp),
+        Element::question(Protocol::Udp, source, udp),
+    ]
 }
 
 /// The elements of `redirects`, set by set, each key once.

@@ -1,4 +1,4 @@
-//! The table as a whole: its sets, chains and rules. They never change while gamut runs; networks
+//! The table as a whole: its chains and rules; [`super::sets`] has its sets. They never change while gamut runs; networks
 //! and published ports are elements of the sets.
 //!
 //! As the program `nft` would show it:
@@ -7,13 +7,16 @@
 //! table inet gamut0 {
 //!     set bridges { type ifname }
 //!     set pairs { type ifname . ifname }                     # each bridge with itself
+//!     set internal { type ifname }                           # those without a way out
 //!     set subnets4 { type ipv4_addr; flags interval }
 //!     set subnets6 { type ipv6_addr; flags interval }
 //!     map ports4 { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service }
 //!     map any4 { type inet_proto . inet_service : ipv4_addr . inet_service }
 //!     map ports6, map any6                                   # the same for IPv6
+//!     map questions { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service }
 //!
 //!     chain publish {
+//!         dnat ip to meta l4proto . ip saddr . th dport map @questions # of machines, to their keepers
 //!         dnat ip to meta l4proto . ip daddr . th dport map @ports4
 //!         dnat ip to meta l4proto . th dport map @any4
 //!         dnat ip6 to meta l4proto . ip6 daddr . th dport map @ports6
@@ -39,8 +42,10 @@
 //!         oifname @bridges ip saddr 127.0.0.0/8 masquerade
 //!     }
 //!     chain forward { type filter hook forward priority filter
-//!         oifname @bridges ct state established,related accept
 //!         iifname . oifname @pairs accept
+//!         iifname @internal drop
+//!         oifname @internal drop
+//!         oifname @bridges ct state established,related accept
 //!         oifname @bridges ct status dnat accept
 //!         oifname @bridges drop
 //!     }
@@ -66,117 +71,25 @@ use super::expression::{
     Compare as Is, Connection as Ct, Expression, Find, Header, Meta as Of, Register, Verdict,
     add_rule,
 };
-use super::uapi::{
-    DELRULE, NEWCHAIN, NEWSET, NEWTABLE, NFGENMSG_INET, chain, rule, set, table as table_of,
+use super::sets::{
+    ANY4, ANY6, BRIDGES, INTERNAL, PAIRS, PORTS4, PORTS6, QUESTIONS, SETS, SUBNETS4, SUBNETS6,
+    add_set,
 };
+use super::uapi::{DELRULE, NEWCHAIN, NEWTABLE, NFGENMSG_INET, chain, rule, table as table_of};
 
 /// An empty chain that stands for this file's version: where it exists, the rules are these.
 /// A change of the rules needs another name here; what stands is then rebuilt in one transaction,
 /// published ports and all.
-pub(super) const LAYOUT: &str = "layout-1";
-
-pub(super) const BRIDGES: &str = "bridges";
-pub(super) const PAIRS: &str = "pairs";
-pub(super) const SUBNETS4: &str = "subnets4";
-pub(super) const SUBNETS6: &str = "subnets6";
-pub(super) const PORTS4: &str = "ports4";
-pub(super) const ANY4: &str = "any4";
-pub(super) const PORTS6: &str = "ports6";
-pub(super) const ANY6: &str = "any6";
-
-/// One set or map.
-struct Set {
-    name: &'static str,
-    key: Type,
-    /// A map's value.
-    data: Option<Type>,
-    intervals: bool,
-}
-
-/// A type in `nft`'s numbering (`enum datatypes` in nftables' `datatype.h`; a concatenation has
-/// six bits for each part), which the kernel keeps for those who list the set, and its length.
-#[derive(Clone, Copy)]
-struct Type {
-    number: u32,
-    bytes: u32,
-}
-
-const IPV4: u32 = 7;
-const IPV6: u32 = 8;
-const PROTOCOL: u32 = 12;
-const SERVICE: u32 = 13;
-const IFNAME: u32 = 41;
-
-const fn simple(number: u32, bytes: u32) -> Type {
-    Type { number, bytes }
-}
-
-const fn pair(one: u32, two: u32, bytes: u32) -> Type {
-    let number = one << 6 | two;
-    Type { number, bytes }
-}
-
-const fn triple(one: u32, two: u32, three: u32, bytes: u32) -> Type {
-    let number = one << 12 | two << 6 | three;
-    Type { number, bytes }
-}
-
-const fn map(name: &'static str, key: Type, data: Type) -> Set {
-    Set {
-        name,
-        key,
-        data: Some(data),
-        intervals: false,
-    }
-}
-
-const SETS: [Set; 8] = [
-    Set {
-        name: BRIDGES,
-        key: simple(IFNAME, 16),
-        data: None,
-        intervals: false,
-    },
-    Set {
-        name: PAIRS,
-        key: pair(IFNAME, IFNAME, 32),
-        data: None,
-        intervals: false,
-    },
-    Set {
-        name: SUBNETS4,
-        key: simple(IPV4, 4),
-        data: None,
-        intervals: true,
-    },
-    Set {
-        name: SUBNETS6,
-        key: simple(IPV6, 16),
-        data: None,
-        intervals: true,
-    },
-    map(
-        PORTS4,
-        triple(PROTOCOL, IPV4, SERVICE, 12),
-        pair(IPV4, SERVICE, 8),
-    ),
-    map(ANY4, pair(PROTOCOL, SERVICE, 8), pair(IPV4, SERVICE, 8)),
-    map(
-        PORTS6,
-        triple(PROTOCOL, IPV6, SERVICE, 24),
-        pair(IPV6, SERVICE, 20),
-    ),
-    map(ANY6, pair(PROTOCOL, SERVICE, 8), pair(IPV6, SERVICE, 20)),
-];
+pub(super) const LAYOUT: &str = "layout-2";
 
 /// Where a base chain hangs: its type, hook (`enum nf_inet_hooks`) and priority.
-struct Hook {
+pub(super) struct Hook {
     of: &'static str,
     number: u32,
     priority: i32,
 }
 
-const fn hook(of: &'static str, number: u32, priority: i32) -> Option<Hook> {
+pub(super) const fn hook(of: &'static str, number: u32, priority: i32) -> Option<Hook> {
     Some(Hook {
         of,
         number,
@@ -186,7 +99,7 @@ const fn hook(of: &'static str, number: u32, priority: i32) -> Option<Hook> {
 
 const PREROUTING: u32 = 0;
 const FORWARD: u32 = 2;
-const OUTPUT: u32 = 3;
+pub(super) const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 
 /// A chain comes after those it jumps to.
@@ -199,7 +112,7 @@ const CHAINS: [(&str, Option<Hook>); 6] = [
     ("forward", hook("filter", FORWARD, 0)),
 ];
 
-const NFPROTO_IPV4: u32 = 2;
+pub(super) const NFPROTO_IPV4: u32 = 2;
 const NFPROTO_IPV6: u32 = 10;
 /// `RTN_LOCAL` of rtnetlink(7), in the machine's order.
 const LOCAL: [u8; 4] = 2_u32.to_ne_bytes();
@@ -223,6 +136,7 @@ const IS_127: Expression = Compare(Is::Equal, &[127]);
 const OIFNAME: Expression = Meta(Of::OutputName, Register::FIRST);
 const IIFNAME: Expression = Meta(Of::InputName, Register::FIRST);
 const IS_BRIDGE: Expression = Lookup(BRIDGES, Find::Member);
+const IS_INTERNAL: Expression = Lookup(INTERNAL, Find::Member);
 const IS_SET: Expression = Compare(Is::Unequal, &ZERO);
 
 const fn destination_port(register: Register) -> Expression {
@@ -230,7 +144,19 @@ const fn destination_port(register: Register) -> Expression {
 }
 
 /// The rules in order: chain and steps.
-const RULES: [(&str, &[Expression]); 19] = [
+const RULES: [(&str, &[Expression]); 22] = [
+    (
+        "publish",
+        &[
+            FAMILY,
+            IS_IPV4,
+            L4PROTO,
+            Payload(Header::Network, 12, 4, Register::word(1)),
+            destination_port(Register::word(2)),
+            Lookup(QUESTIONS, Find::Value),
+            Dnat(NFPROTO_IPV4, Register::word(1)),
+        ],
+    ),
     (
         "publish",
         &[
@@ -406,20 +332,22 @@ const RULES: [(&str, &[Expression]); 19] = [
     (
         "forward",
         &[
+            IIFNAME,
+            Meta(Of::OutputName, Register::SECOND),
+            Lookup(PAIRS, Find::Member),
+            End(Verdict::Accept),
+        ],
+    ),
+    ("forward", &[IIFNAME, IS_INTERNAL, End(Verdict::Drop)]),
+    ("forward", &[OIFNAME, IS_INTERNAL, End(Verdict::Drop)]),
+    (
+        "forward",
+        &[
             OIFNAME,
             IS_BRIDGE,
             Connection(Ct::State, Register::FIRST),
             Mask(ESTABLISHED_RELATED),
             IS_SET,
-            End(Verdict::Accept),
-        ],
-    ),
-    (
-        "forward",
-        &[
-            IIFNAME,
-            Meta(Of::OutputName, Register::SECOND),
-            Lookup(PAIRS, Find::Member),
             End(Verdict::Accept),
         ],
     ),
@@ -440,11 +368,7 @@ const RULES: [(&str, &[Expression]); 19] = [
 /// Adds the requests that create what is missing of the table and replace all of its rules.
 /// Elements of sets stay.
 pub(super) fn add_layout(requests: &mut Requests, table: &str) {
-    requests.add(NEWTABLE, flag::CREATE, |message| {
-        message.raw(&NFGENMSG_INET);
-        message.text(table_of::NAME, table);
-        message.be32(table_of::FLAGS, 0);
-    });
+    add_table(requests, table, flag::CREATE);
     requests.add(DELRULE, 0, |message| {
         message.raw(&NFGENMSG_INET);
         message.text(rule::TABLE, table);
@@ -461,37 +385,17 @@ pub(super) fn add_layout(requests: &mut Requests, table: &str) {
     add_chain(requests, table, LAYOUT, None);
 }
 
-fn add_set(requests: &mut Requests, table: &str, id: u32, one: &Set) {
-    let mut flags = 0;
-    if one.data.is_some() {
-        flags |= set::FLAG_MAP;
-    }
-    if one.intervals {
-        flags |= set::FLAG_INTERVAL;
-    }
-    requests.add(NEWSET, flag::CREATE, |message| {
+/// Adds the request that creates a table.
+pub(super) fn add_table(requests: &mut Requests, table: &str, flags: u16) {
+    requests.add(NEWTABLE, flags, |message| {
         message.raw(&NFGENMSG_INET);
-        message.text(set::TABLE, table);
-        message.text(set::NAME, one.name);
-        message.be32(set::FLAGS, flags);
-        message.be32(set::KEY_TYPE, one.key.number);
-        message.be32(set::KEY_LEN, one.key.bytes);
-        if let Some(data) = one.data {
-            message.be32(set::DATA_TYPE, data.number);
-            message.be32(set::DATA_LEN, data.bytes);
-        }
-        message.be32(set::ID, id);
-        // Tells `nft` in which order the key's bytes are, without which it shows neither intervals
-        // nor names (NFTNL_UDATA_SET_KEYBYTEORDER, 4 bytes: 1 the machine's, 2 the network's).
-        match one.key.number {
-            IFNAME => message.bytes(set::USERDATA, &[0, 4, 1, 0, 0, 0]),
-            IPV4 | IPV6 => message.bytes(set::USERDATA, &[0, 4, 2, 0, 0, 0]),
-            _ => {}
-        }
+        message.text(table_of::NAME, table);
+        message.be32(table_of::FLAGS, 0);
     });
 }
 
-fn add_chain(requests: &mut Requests, table: &str, name: &str, hook: Option<&Hook>) {
+/// Adds the request that creates a chain, unless it is there.
+pub(super) fn add_chain(requests: &mut Requests, table: &str, name: &str, hook: Option<&Hook>) {
     requests.add(NEWCHAIN, flag::CREATE, |message| {
         message.raw(&NFGENMSG_INET);
         message.text(chain::TABLE, table);

@@ -4,6 +4,8 @@
 /// family `inet`, which holds IPv4 and IPv6 alike.
 pub(super) const NFNL_SUBSYS_NFTABLES: u8 = 10;
 pub(super) const NFGENMSG_INET: [u8; 4] = [1, 0, 0, 0];
+/// The same for the family `netdev`: what one link receives and sends.
+pub(super) const NFGENMSG_NETDEV: [u8; 4] = [5, 0, 0, 0];
 pub(super) const NFGENMSG_BYTES: usize = 4;
 
 /// The `nlmsg_type` of a message of the subsystem.
@@ -43,6 +45,7 @@ pub(super) mod chain {
     pub(in crate::nft) const TYPE: u16 = 7;
     pub(in crate::nft) const HOOK_NUMBER: u16 = 1;
     pub(in crate::nft) const HOOK_PRIORITY: u16 = 2;
+    pub(in crate::nft) const HOOK_DEVICE: u16 = 3;
 }
 
 /// `enum nft_rule_attributes`.
@@ -61,8 +64,12 @@ pub(super) mod set {
     pub(in crate::nft) const KEY_LEN: u16 = 5;
     pub(in crate::nft) const DATA_TYPE: u16 = 6;
     pub(in crate::nft) const DATA_LEN: u16 = 7;
+    pub(in crate::nft) const DESCRIPTION: u16 = 9;
+    pub(in crate::nft) const DESCRIPTION_SIZE: u16 = 1;
     pub(in crate::nft) const ID: u16 = 10;
     pub(in crate::nft) const USERDATA: u16 = 13;
+    pub(in crate::nft) const FLAG_TIMEOUT: u32 = 0x10;
+    pub(in crate::nft) const FLAG_EVAL: u32 = 0x20;
     pub(in crate::nft) const FLAG_INTERVAL: u32 = 0x4;
     pub(in crate::nft) const FLAG_MAP: u32 = 0x8;
 }
@@ -75,6 +82,7 @@ pub(super) mod element {
     pub(in crate::nft) const KEY: u16 = 1;
     pub(in crate::nft) const DATA: u16 = 2;
     pub(in crate::nft) const FLAGS: u16 = 3;
+    pub(in crate::nft) const TIMEOUT: u16 = 4;
     pub(in crate::nft) const USERDATA: u16 = 6;
     pub(in crate::nft) const FLAG_INTERVAL_END: u32 = 0x1;
     pub(in crate::nft) const VALUE: u16 = 1;

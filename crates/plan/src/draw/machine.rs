@@ -8,6 +8,7 @@ use crate::launch::{Discovery, MachinePlan};
 use crate::level::Level;
 use crate::request::{
     IpcNamespace, Limits, Mount, MountSource, NetworkMode, Propagation, RunRequest, Sharing,
+    Systemd,
 };
 
 /// What a guest kernel, its page tables and the agent need besides the workload, in bytes.
@@ -25,6 +26,8 @@ const MOST_CPUS: u32 = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineParts {
     pub kernel: PathBuf,
+    /// Nobody writes to its file any more.
+    pub is_kernel_kept: bool,
     pub initramfs: PathBuf,
     pub discovery: Discovery,
     /// EROFS images, the topmost first; of each its metadata, then what that refers to.
@@ -39,6 +42,7 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Option<MachinePlan>, DrawErr
         vcpus: vcpus(&drawing.request.limits, drawing.host.cpus),
         memory_bytes: memory(&drawing.request.limits, parts.memory_bytes),
         kernel: parts.kernel.clone(),
+        is_kernel_kept: parts.is_kernel_kept,
         initramfs: parts.initramfs.clone(),
         discovery: parts.discovery,
         images: parts.images.clone(),
@@ -80,12 +84,16 @@ pub fn check(level: Level, request: &RunRequest) -> Result<(), DrawError> {
     let is_shared = |sharing: &Option<Sharing>| !matches!(sharing, None | Some(Sharing::Private));
     let is_ipc_shared = matches!(
         names.ipc,
-        Some(IpcNamespace::Host | IpcNamespace::Container(_))
+        Some(IpcNamespace::Host | IpcNamespace::Container(_) | IpcNamespace::Namespace(_))
     );
     let mode = &request.network.mode;
     let limits = &request.limits;
     let asked = [
+        ("--pod", request.pod.is_some()),
         ("--network host", matches!(mode, NetworkMode::Host)),
+        ("--network ns:", matches!(mode, NetworkMode::Namespace(_))),
+        ("--network pasta", matches!(mode, NetworkMode::Pasta(_))),
+        ("several --network", !request.network.further.is_empty()),
         (
             "--network container:",
             matches!(mode, NetworkMode::Container(_)),
@@ -95,7 +103,14 @@ pub fn check(level: Level, request: &RunRequest) -> Result<(), DrawError> {
         ("--cgroupns", is_shared(&names.cgroup)),
         ("--ipc", is_ipc_shared),
         ("--userns", names.user.is_some()),
+        ("--system", request.process.systemd == Systemd::System),
         ("--device", !request.security.devices.is_empty()),
+        (
+            "--device-cgroup-rule",
+            !request.security.device_rules.is_empty(),
+        ),
+        ("--oom-kill-disable", limits.oom_kill_disable),
+        ("--hugetlb", !limits.huge_pages.is_empty()),
         ("--cpuset-cpus", !limits.cpuset_cpus.is_empty()),
         ("--cpuset-mems", !limits.cpuset_mems.is_empty()),
         ("--blkio-weight", limits.blkio_weight.is_some()),
@@ -105,6 +120,11 @@ pub fn check(level: Level, request: &RunRequest) -> Result<(), DrawError> {
         ),
         ("--device-read-bps", !limits.blkio_throttles.is_empty()),
         (
+            "bind-recursive=writable",
+            request.storage.mounts.iter().any(is_writable_below),
+        ),
+        ("volume-subpath", request.storage.mounts.iter().any(is_part)),
+        (
             "bind-propagation",
             request.storage.mounts.iter().any(is_propagated),
         ),
@@ -113,6 +133,25 @@ pub fn check(level: Level, request: &RunRequest) -> Result<(), DrawError> {
         Some((flag, _)) => Err(DrawError::NotAtLevel { flag, level }),
         None => Ok(()),
     }
+}
+
+/// One file server is for the whole tree.
+fn is_writable_below(mount: &Mount) -> bool {
+    let below = matches!(
+        &mount.source,
+        MountSource::Bind {
+            below_writable: true,
+            ..
+        }
+    );
+    below && mount.read_only
+}
+
+fn is_part(mount: &Mount) -> bool {
+    let MountSource::Volume { subpath, .. } = &mount.source else {
+        return false;
+    };
+    subpath.is_some()
 }
 
 /// Whether what is mounted on one side is to be seen on the other.

@@ -2,17 +2,21 @@
 //! facts become one [`LaunchPlan`]. All defaults are decided here, and nothing is read or
 //! written: the same drawing twice is the same plan.
 
+mod logs;
 mod machine;
 mod mounts;
 mod namespaces;
 mod process;
 mod resources;
 mod security;
+mod system;
 
 pub use machine::{MachineParts, check};
-pub use mounts::dev;
+pub use mounts::{dev, shared_memory_of};
+pub use process::INIT;
+pub use resources::limits;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gamut_spec::image::ImageConfig;
 use gamut_spec::{Fault, Kind};
@@ -20,13 +24,14 @@ use oci_spec::runtime::{LinuxBuilder, RootBuilder, SpecBuilder};
 use thiserror::Error;
 
 use crate::caps::CapsError;
+use crate::health::HealthPlan;
 use crate::host::HostFacts;
 use crate::launch::{
-    FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Removal, RootPlan, Stdin, StopPlan, StreamsPlan,
-    Terminal, Trace,
+    FilesPlan, Groups, LaunchPlan, NetworkPlan, Removal, RootPlan, SecretFile, SecretVariable,
+    Stdin, StopPlan, StreamsPlan, Terminal, Trace,
 };
 use crate::level::Level;
-use crate::request::{AfterExit, LogConfig, RunRequest, StopTimeout};
+use crate::request::{AfterExit, ExitPolicy, PodRole, RunRequest, StopTimeout, Systemd};
 
 /// What the drawing is made from. Everything that had to be looked up was, by the engine.
 #[derive(Debug)]
@@ -54,9 +59,12 @@ pub struct Drawing<'a> {
     pub block_devices: Vec<(PathBuf, u32, u32)>,
     /// First host id and length of the range for `--userns auto`.
     pub user_range: Option<(u32, u32)>,
+    pub secrets: (Vec<SecretFile>, Vec<SecretVariable>),
     pub terminal_size: Option<(u16, u16)>,
     pub log_path: PathBuf,
     pub trace: Trace,
+    /// This program's file, for who asks for an init.
+    pub own_program: &'a Path,
     /// For the levels whose workloads have a kernel of their own.
     pub machine: Option<MachineParts>,
 }
@@ -64,6 +72,8 @@ pub struct Drawing<'a> {
 /// A device of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceNode {
+    /// Path on the host.
+    pub source: PathBuf,
     /// Path inside the container.
     pub path: PathBuf,
     pub kind: DeviceKind,
@@ -124,6 +134,8 @@ pub enum DrawError {
     },
     #[error("the sysctl `{0}` is not one of a namespace")]
     HostSysctl(String),
+    #[error("the tag of a log has no `{0}`")]
+    LogTag(String),
     #[error("`{flag}` cannot be combined with {what}")]
     Contradiction {
         flag: &'static str,
@@ -137,6 +149,10 @@ pub enum DrawError {
         "`{flag}` is not possible at the isolation level `{level}`, whose kernel is the host's"
     )]
     HostKernel { flag: &'static str, level: Level },
+    #[error("limits need control groups, and this host gives users none")]
+    NoGroups,
+    #[error("`{0}` is not possible for a user without privileges")]
+    NeedsRoot(&'static str),
     #[error("the runtime specification cannot be written: {0}")]
     Spec(#[from] oci_spec::OciSpecError),
 }
@@ -148,6 +164,8 @@ impl Fault for DrawError {
     fn kind(&self) -> Kind {
         match self {
             DrawError::Spec(_) => Kind::Bug,
+            DrawError::NoGroups => Kind::HostLacks,
+            DrawError::NeedsRoot(_) => Kind::Denied,
             _ => Kind::Invalid,
         }
     }
@@ -179,9 +197,19 @@ impl Fault for DrawError {
                 "only kernel.*, fs.mqueue.* and net.* settings are kept per namespace".into()
             }
             DrawError::StopSignal(_) => "give `--stop-signal`".into(),
+            DrawError::LogTag(_) => {
+                "it can have {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageName}} and {{.DaemonName}}"
+                    .into()
+            }
             DrawError::Contradiction { .. } => "leave one of them out".into(),
             DrawError::NotAtLevel { .. } => "leave it out, or use `--isolation container`".into(),
             DrawError::HostKernel { .. } => "leave it out, or use `--isolation microvm`".into(),
+            DrawError::NoGroups => {
+                "leave the limit out; systemd gives control groups to users, with cgroup version 2 and a \
+                 session of the user's (`loginctl enable-linger`)"
+                    .into()
+            }
+            DrawError::NeedsRoot(_) => "leave it out, or run gamut as root".into(),
             DrawError::Spec(_) => return None,
         })
     }
@@ -203,16 +231,19 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
     let request = drawing.request;
     let machine = machine::draw(&drawing)?;
     let security = security::draw(&drawing, &mut warnings)?;
-    let process = process::draw(&drawing, &security)?;
+    let command = process::command(&drawing)?;
+    let is_systemd = system::is_systemd(&drawing, &command);
+    let process = process::draw(&drawing, &security, command, is_systemd)?;
     let namespaces = namespaces::draw(&drawing)?;
     let resources = resources::draw(&drawing, &security, &mut warnings)?;
+    let home = drawing.host.home.as_ref();
+    let cgroup = home
+        .and_then(|home| home.group_of(drawing.id))
+        .unwrap_or_else(|| format!("{}/{}", drawing.cgroup_parent, drawing.id));
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces.create)
         .resources(resources)
-        .cgroups_path(PathBuf::from(format!(
-            "{}/{}",
-            drawing.cgroup_parent, drawing.id
-        )))
+        .cgroups_path(PathBuf::from(cgroup))
         .masked_paths(security.masked_paths.clone())
         .readonly_paths(security.readonly_paths.clone())
         .devices(security::device_nodes(&drawing))
@@ -230,7 +261,7 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
     let mut spec = SpecBuilder::default()
         .version("1.2.1")
         .root(root)
-        .mounts(mounts::draw(&drawing)?)
+        .mounts(mounts::draw(&drawing, is_systemd)?)
         .process(process)
         .linux(linux.build()?)
         .annotations(
@@ -254,23 +285,32 @@ pub fn draw(drawing: Drawing<'_>) -> Result<Drawn, DrawError> {
         level: drawing.level,
         spec: spec.build()?,
         user: process::user(&drawing),
-        stop: stop(&drawing)?,
+        stop: stop(&drawing, is_systemd)?,
         streams: streams(&drawing),
-        log: log(&drawing),
+        log: logs::draw(&drawing)?,
+        herald: logs::herald(&drawing)?,
         removal: removal(request),
+        restart: request.restart,
+        pod_to_end: pod_to_end(request),
+        health: HealthPlan::draw(&request.health, &drawing.image.config),
         seccomp: security.seccomp,
         joins: namespaces.joins,
         root: drawing.root,
         network: drawing.network,
         files: drawing.files,
-        groups: crate::launch::Groups::Needed,
+        grouping: drawing.host.grouping(),
+        groups: match is_systemd {
+            true => Groups::Unified,
+            false => Groups::Needed,
+        },
+        secrets: drawing.secrets.1,
         trace: drawing.trace,
         machine,
     };
     Ok(Drawn { plan, warnings })
 }
 
-fn stop(drawing: &Drawing<'_>) -> Result<StopPlan, DrawError> {
+fn stop(drawing: &Drawing<'_>, is_systemd: bool) -> Result<StopPlan, DrawError> {
     const DEFAULT_TIMEOUT_S: u32 = 10;
     let asked = &drawing.request.process;
     let image = &drawing.image.config;
@@ -282,6 +322,7 @@ fn stop(drawing: &Drawing<'_>) -> Result<StopPlan, DrawError> {
         (None, Some(name)) => {
             crate::signal::number(name).ok_or_else(|| DrawError::StopSignal(name.to_owned()))?
         }
+        (None, None) if is_systemd => system::STOP_SIGNAL,
         (None, None) => crate::signal::TERM,
     };
     let timeout_s = match asked.stop_timeout {
@@ -290,6 +331,7 @@ fn stop(drawing: &Drawing<'_>) -> Result<StopPlan, DrawError> {
         None => match image.stop_timeout {
             Some(s) if s < 0 => None,
             Some(s) => u32::try_from(s).ok(),
+            None if asked.systemd == Systemd::System => Some(system::STOP_TIMEOUT_S),
             None => Some(DEFAULT_TIMEOUT_S),
         },
     };
@@ -312,18 +354,10 @@ fn streams(drawing: &Drawing<'_>) -> StreamsPlan {
     StreamsPlan { stdin, terminal }
 }
 
-fn log(drawing: &Drawing<'_>) -> LogPlan {
-    match drawing.request.logs {
-        LogConfig::None => LogPlan::None,
-        LogConfig::JsonFile {
-            max_size_bytes,
-            max_files,
-        } => LogPlan::JsonFile {
-            path: drawing.log_path.clone(),
-            max_bytes: max_size_bytes,
-            max_files: max_files.max(1),
-        },
-    }
+fn pod_to_end(request: &RunRequest) -> Option<String> {
+    let place = request.pod.as_ref()?;
+    let ends = place.role == PodRole::Member && place.exit_policy == ExitPolicy::Stop;
+    ends.then(|| place.pod.clone())
 }
 
 fn removal(request: &RunRequest) -> Removal {

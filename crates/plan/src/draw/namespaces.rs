@@ -9,7 +9,7 @@ use oci_spec::runtime::{
 
 use super::{DrawError, Drawing, security};
 use crate::launch::{Join, NetworkPlan};
-use crate::request::{IpcNamespace, Sharing, TimeOffsets, UserNamespace};
+use crate::request::{IpcNamespace, Sharing, Systemd, TimeOffsets, UserNamespace};
 use crate::sysctl::namespace_of;
 
 pub(super) struct Namespaces {
@@ -25,6 +25,7 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Namespaces, DrawError> {
     let asked = &drawing.request.namespaces;
     let mut kinds = vec![LinuxNamespaceType::Mount];
     let mut joins = Vec::new();
+    let mut paths = Vec::new();
     let mut share = |kind: LinuxNamespaceType, sharing: Option<&Sharing>| match sharing {
         None | Some(Sharing::Private) => kinds.push(kind),
         Some(Sharing::Host) => {}
@@ -32,6 +33,7 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Namespaces, DrawError> {
             namespace: kind,
             container: id.clone(),
         }),
+        Some(Sharing::Namespace(path)) => paths.push((kind, path.clone())),
     };
     share(LinuxNamespaceType::Pid, asked.pid.as_ref());
     share(LinuxNamespaceType::Uts, uts(drawing).as_ref());
@@ -42,12 +44,14 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Namespaces, DrawError> {
         }
         Some(IpcNamespace::Host) => Sharing::Host,
         Some(IpcNamespace::Container(id)) => Sharing::Container(id.clone()),
+        Some(IpcNamespace::Namespace(path)) => Sharing::Namespace(path.clone()),
     };
     share(LinuxNamespaceType::Ipc, Some(&ipc));
     let network = match &drawing.network {
         NetworkPlan::Host => Sharing::Host,
+        NetworkPlan::Namespace(path) => Sharing::Namespace(path.clone()),
         NetworkPlan::Container(id) => Sharing::Container(id.clone()),
-        NetworkPlan::None | NetworkPlan::Bridge(_) => Sharing::Private,
+        NetworkPlan::None | NetworkPlan::Bridge(_) | NetworkPlan::Pasta(_) => Sharing::Private,
     };
     share(LinuxNamespaceType::Network, Some(&network));
     if security::own_users(drawing) {
@@ -58,11 +62,16 @@ pub(super) fn draw(drawing: &Drawing<'_>) -> Result<Namespaces, DrawError> {
         kinds.push(LinuxNamespaceType::Time);
     }
     let own_network = network == Sharing::Private;
+    let mut create = kinds
+        .into_iter()
+        .map(|k| LinuxNamespaceBuilder::default().typ(k).build())
+        .collect::<Result<Vec<_>, _>>()?;
+    for (kind, path) in paths {
+        let namespace = LinuxNamespaceBuilder::default().typ(kind).path(path);
+        create.push(namespace.build()?);
+    }
     Ok(Namespaces {
-        create: kinds
-            .into_iter()
-            .map(|k| LinuxNamespaceBuilder::default().typ(k).build())
-            .collect::<Result<_, _>>()?,
+        create,
         joins,
         maps: maps(drawing)?,
         time_offsets,
@@ -84,16 +93,23 @@ fn cgroup(drawing: &Drawing<'_>) -> Option<Sharing> {
 /// What the container is called; `None` where it shares another's name.
 pub(super) fn hostname(drawing: &Drawing<'_>) -> Option<String> {
     match drawing.request.namespaces.uts {
-        Some(Sharing::Host | Sharing::Container(_)) => None,
+        Some(Sharing::Host | Sharing::Container(_) | Sharing::Namespace(_)) => None,
         _ => Some(drawing.hostname.to_owned()),
     }
 }
 
 fn maps(drawing: &Drawing<'_>) -> Result<Option<Vec<LinuxIdMapping>>, DrawError> {
     let (host, size) = match drawing.request.namespaces.user {
+        Some(UserNamespace::Auto) if drawing.host.home.is_some() => {
+            let flag = match drawing.request.process.systemd {
+                Systemd::System => "--system",
+                _ => "--userns auto",
+            };
+            return Err(DrawError::NeedsRoot(flag));
+        }
         Some(UserNamespace::Auto) => drawing.user_range.unwrap_or((0, u32::MAX)),
-        // All ids but the last, which means "no id".
-        Some(UserNamespace::Private) => (0, u32::MAX),
+        // All ids that there are; the last means "no id".
+        Some(UserNamespace::Private) => (0, drawing.host.groups),
         Some(UserNamespace::Host) | None => return Ok(None),
     };
     let map = LinuxIdMappingBuilder::default()
@@ -132,7 +148,11 @@ fn sysctls(
         );
         list.insert(
             "net.ipv4.ping_group_range".to_owned(),
-            "0 2147483647".to_owned(),
+            // All that there are, and no more than the kernel takes.
+            format!(
+                "0 {}",
+                drawing.host.groups.saturating_sub(1).min(i32::MAX as u32)
+            ),
         );
     }
     for (name, value) in &drawing.request.namespaces.sysctls {

@@ -1,20 +1,24 @@
 //! The first process: command, environment, directory, limits of its own.
 
-use gamut_spec::image::ImageConfig;
 use oci_spec::runtime::{
     LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
     ProcessBuilder, UserBuilder,
 };
 
 use super::security::Security;
-use super::{DrawError, Drawing};
+use super::{DrawError, Drawing, system};
 use crate::caps::CapSet;
 use crate::launch::UserPlan;
-use crate::request::{Bound, EnvChange, Identity, Resource};
+use crate::request::{Bound, EnvChange, Identity, Resource, Systemd};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn draw(drawing: &Drawing<'_>, security: &Security) -> Result<Process, DrawError> {
+pub(super) fn draw(
+    drawing: &Drawing<'_>,
+    security: &Security,
+    command: Vec<String>,
+    is_systemd: bool,
+) -> Result<Process, DrawError> {
     let asked = &drawing.request.process;
     let set = capabilities(security.capabilities);
     let sets = LinuxCapabilitiesBuilder::default()
@@ -24,12 +28,14 @@ pub(super) fn draw(drawing: &Drawing<'_>, security: &Security) -> Result<Process
         .inheritable(oci_spec::runtime::Capabilities::new())
         .ambient(oci_spec::runtime::Capabilities::new())
         .build()?;
+    let mut user = UserBuilder::default().uid(0u32).gid(0u32).build()?;
+    user.set_umask(drawing.request.process.umask);
     let mut builder = ProcessBuilder::default()
         .terminal(asked.tty)
         // Looked up in the root when it is there: see `LaunchPlan::user`.
-        .user(UserBuilder::default().uid(0u32).gid(0u32).build()?)
-        .args(command(drawing.image, drawing)?)
-        .env(environment(drawing))
+        .user(user)
+        .args(with_init(drawing, command))
+        .env(environment(drawing, is_systemd))
         .cwd(working_directory(drawing)?)
         .capabilities(sets)
         .rlimits(rlimits(drawing)?)
@@ -50,10 +56,29 @@ fn capabilities(set: CapSet) -> oci_spec::runtime::Capabilities {
         .collect()
 }
 
+/// Where our init is inside: on a file system that is always there and can be written.
+pub const INIT: &str = "/dev/.gamut-init";
+
+fn with_init(drawing: &Drawing<'_>, command: Vec<String>) -> Vec<String> {
+    // Who begins with it needs no other before it: an infra container.
+    if !drawing.request.process.init || command.first().is_some_and(|first| first == INIT) {
+        return command;
+    }
+    let own = [INIT.to_owned(), "--".to_owned()];
+    own.into_iter().chain(command).collect()
+}
+
 /// Docker's rule: a given command replaces the image's, a given entrypoint discards both.
-fn command(image: &ImageConfig, drawing: &Drawing<'_>) -> Result<Vec<String>, DrawError> {
+pub(super) fn command(drawing: &Drawing<'_>) -> Result<Vec<String>, DrawError> {
     let asked = &drawing.request.process;
-    let config = &image.config;
+    let config = &drawing.image.config;
+    // What an image is made for is not what boots.
+    if asked.systemd == Systemd::System && asked.entrypoint.is_none() {
+        return Ok(match asked.command.as_slice() {
+            [] => vec![system::INIT.to_owned()],
+            command => command.to_vec(),
+        });
+    }
     let entrypoint = asked
         .entrypoint
         .clone()
@@ -74,7 +99,7 @@ fn command(image: &ImageConfig, drawing: &Drawing<'_>) -> Result<Vec<String>, Dr
     }
 }
 
-fn environment(drawing: &Drawing<'_>) -> Vec<String> {
+fn environment(drawing: &Drawing<'_>, is_systemd: bool) -> Vec<String> {
     let mut list: Vec<String> = Vec::new();
     let set = |list: &mut Vec<String>, variable: String| {
         let name = variable.split('=').next().unwrap_or("").to_owned();
@@ -89,6 +114,10 @@ fn environment(drawing: &Drawing<'_>) -> Vec<String> {
     set(&mut list, format!("PATH={DEFAULT_PATH}"));
     if let Some(hostname) = super::namespaces::hostname(drawing) {
         set(&mut list, format!("HOSTNAME={hostname}"));
+    }
+    if is_systemd {
+        let own = system::environment(drawing.id);
+        list.extend(own.into_iter().flatten());
     }
     for variable in &drawing.image.config.env {
         set(&mut list, variable.clone());

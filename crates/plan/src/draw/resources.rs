@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use oci_spec::runtime::{
-    LinuxBlockIo, LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder,
-    LinuxResources, LinuxResourcesBuilder, LinuxThrottleDevice, LinuxThrottleDeviceBuilder,
-    LinuxWeightDeviceBuilder,
+    LinuxBlockIo, LinuxBlockIoBuilder, LinuxCpuBuilder, LinuxHugepageLimitBuilder,
+    LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxThrottleDevice, LinuxThrottleDeviceBuilder, LinuxWeightDeviceBuilder,
 };
 
 use super::security::{self, Security};
 use super::{DrawError, Drawing, MINIMUM_MEMORY_BYTES};
+use crate::launch::Grouping;
 use crate::request::{Bound, Limits, Operation, ThrottleUnit};
 
 pub(super) fn draw(
@@ -19,8 +20,25 @@ pub(super) fn draw(
     _warnings: &mut Vec<String>,
 ) -> Result<LinuxResources, DrawError> {
     let limits = &drawing.request.limits;
-    let mut builder = LinuxResourcesBuilder::default().devices(security::device_rules(drawing)?);
-    check_cpus(limits, drawing.host.cpus)?;
+    if drawing.host.grouping() == Grouping::None && limits.needs_group() {
+        return Err(DrawError::NoGroups);
+    }
+    let mut resources = self::limits(limits, drawing.host.cpus)?;
+    // Who may make no device nodes has none but those that the host lets the user have.
+    if drawing.host.home.is_none() {
+        resources.set_devices(Some(security::device_rules(drawing)?));
+    }
+    resources.set_block_io(block(drawing)?);
+    Ok(resources)
+}
+
+/// What does not depend on the host's devices: memory, CPUs, processes, the weight of block I/O.
+///
+/// # Errors
+/// Limits that contradict each other, or more than there is.
+pub fn limits(limits: &Limits, cpus: u32) -> Result<LinuxResources, DrawError> {
+    let mut builder = LinuxResourcesBuilder::default();
+    check_cpus(limits, cpus)?;
     if let Some(memory) = memory(limits)? {
         builder = builder.memory(memory);
     }
@@ -38,8 +56,18 @@ pub(super) fn draw(
         }
         None => {}
     }
-    if let Some(block) = block(drawing)? {
-        builder = builder.block_io(block);
+    if !limits.huge_pages.is_empty() {
+        let limit = |(size, bytes): (&String, &u64)| {
+            LinuxHugepageLimitBuilder::default()
+                .page_size(size.clone())
+                .limit(signed(*bytes))
+                .build()
+        };
+        let list: Result<Vec<_>, _> = limits.huge_pages.iter().map(limit).collect();
+        builder = builder.hugepage_limits(list?);
+    }
+    if let Some(weight) = limits.blkio_weight {
+        builder = builder.block_io(LinuxBlockIoBuilder::default().weight(weight).build()?);
     }
     Ok(builder.build()?)
 }
@@ -78,6 +106,10 @@ fn memory(limits: &Limits) -> Result<Option<oci_spec::runtime::LinuxMemory>, Dra
         }
         any = true;
         builder = builder.reservation(signed(reservation));
+    }
+    if limits.oom_kill_disable {
+        any = true;
+        builder = builder.disable_oom_killer(true);
     }
     Ok(if any { Some(builder.build()?) } else { None })
 }

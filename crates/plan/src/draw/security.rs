@@ -4,10 +4,10 @@ use oci_spec::runtime::{
     LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
 };
 
-use super::{DeviceKind, DrawError, Drawing};
+use super::{DeviceKind, DrawError, Drawing, system};
 use crate::caps::CapSet;
 use crate::launch::SeccompPlan;
-use crate::request::{self, Capability, SystemPaths, UserNamespace};
+use crate::request::{self, Capability, DeviceRuleKind, SystemPaths, UserNamespace};
 
 pub(super) struct Security {
     pub(super) capabilities: CapSet,
@@ -47,8 +47,11 @@ pub(super) fn draw(
 ) -> Result<Security, DrawError> {
     let asked = &drawing.request.security;
     let host = CapSet::from_bits(drawing.host.capabilities);
+    let owns_itself = system::owns_itself(drawing);
     let wanted = if asked.privileged {
         CapSet::ALL
+    } else if owns_itself {
+        CapSet::ALL.adjusted(&[], &system::WITHOUT.map(str::to_owned))?
     } else {
         let names = |list: &[Capability]| -> Vec<String> {
             list.iter()
@@ -83,20 +86,39 @@ pub(super) fn draw(
             one.name()
         )
     }));
-    let open = asked.privileged || asked.system_paths == SystemPaths::Unconfined;
-    let list = |paths: &[&str]| {
-        if open {
-            Vec::new()
-        } else {
-            paths.iter().map(|p| (*p).to_owned()).collect()
-        }
+    let open = asked.privileged || owns_itself || asked.system_paths == SystemPaths::Unconfined;
+    let list = |paths: &[&str]| -> Vec<String> {
+        let kept = paths.iter().filter(|path| {
+            let is_opened = |pattern: &String| matches(pattern, path);
+            !open && !asked.unmasked.iter().any(is_opened)
+        });
+        kept.map(|path| (*path).to_owned()).collect()
     };
+    let mut masked_paths = list(&MASKED);
+    masked_paths.extend(asked.masked.iter().cloned());
     Ok(Security {
         capabilities: bounded.granted,
         seccomp: seccomp(drawing),
-        masked_paths: list(&MASKED),
+        masked_paths,
         readonly_paths: list(&READONLY),
     })
+}
+
+/// Whether a path is what a pattern of `--unmask` means: `*` is any part of a name, as in a shell.
+fn matches(pattern: &str, path: &str) -> bool {
+    fn name(pattern: &str, text: &str) -> bool {
+        match pattern.split_once('*') {
+            None => pattern == text,
+            Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+                (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|tail| name(after, tail)))
+            }),
+        }
+    }
+    let (patterns, names) = (pattern.split('/'), path.split('/'));
+    patterns.clone().count() == names.clone().count()
+        && patterns
+            .zip(names)
+            .all(|(pattern, text)| name(pattern, text))
 }
 
 fn seccomp(drawing: &Drawing<'_>) -> SeccompPlan {
@@ -105,11 +127,17 @@ fn seccomp(drawing: &Drawing<'_>) -> SeccompPlan {
         request::Seccomp::Unconfined => SeccompPlan::Unconfined,
         // A profile that is asked for by name is kept even with `--privileged`, as Docker does.
         _ if drawing.request.security.privileged => SeccompPlan::Unconfined,
+        // Engines inside filter their own; the user namespace is the boundary.
+        _ if system::owns_itself(drawing) => SeccompPlan::Unconfined,
         _ => SeccompPlan::Default,
     }
 }
 
 pub(super) fn device_nodes(drawing: &Drawing<'_>) -> Vec<LinuxDevice> {
+    if drawing.host.home.is_some() {
+        // Where none can be made, the host's are mounted.
+        return Vec::new();
+    }
     drawing
         .devices
         .iter()
@@ -162,6 +190,15 @@ pub(super) fn device_rules(drawing: &Drawing<'_>) -> Result<Vec<LinuxDeviceCgrou
     for node in &drawing.devices {
         let numbers = (Some(i64::from(node.major)), Some(i64::from(node.minor)));
         rules.push(rule(true, device_type(node.kind), numbers, &node.access)?);
+    }
+    for asked in &drawing.request.security.device_rules {
+        let kind = match asked.kind {
+            DeviceRuleKind::All => LinuxDeviceType::A,
+            DeviceRuleKind::Block => LinuxDeviceType::B,
+            DeviceRuleKind::Character => LinuxDeviceType::C,
+        };
+        let numbers = (asked.major.map(i64::from), asked.minor.map(i64::from));
+        rules.push(rule(true, kind, numbers, &asked.access.letters())?);
     }
     Ok(rules)
 }

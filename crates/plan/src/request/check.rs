@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use gamut_spec::{Fault, Kind};
 
-use super::{Bound, Isolation, Level, NetworkMode, RunRequest, Sharing};
+use super::{
+    AfterExit, Bound, Isolation, Level, NetworkMode, OnUnhealthy, RestartPolicy, RunRequest,
+    Sharing,
+};
 
 /// Two parts of a request that cannot both be meant, or one that cannot be meant at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,8 @@ pub enum RequestError {
     SwapBelowMemory { swap: u64, memory: u64 },
     #[error("the memory reservation ({reservation} bytes) is above the limit ({memory} bytes)")]
     ReservationAboveMemory { reservation: u64, memory: u64 },
+    #[error("a container that `--rm` removes when it ends cannot have the restart policy `{0}`")]
+    RemovedAndRestarted(&'static str),
     #[error("two mounts at `{0}`")]
     MountTwice(PathBuf),
     #[error("{what} cannot be chosen in a shared {namespace} namespace")]
@@ -29,6 +34,8 @@ pub enum RequestError {
         what: &'static str,
         namespace: &'static str,
     },
+    #[error("an egress policy needs a network of the container's own, on a bridge")]
+    Egress,
     #[error("the isolation level `{wanted}` is below the floor `{floor}`")]
     BelowFloor { wanted: Level, floor: Level },
 }
@@ -46,6 +53,9 @@ impl Fault for RequestError {
             Self::SwapWithoutMemory => "add `--memory`",
             Self::SwapBelowMemory { .. } => {
                 "`--memory-swap` is memory and swap together; -1 means as much swap as there is"
+            }
+            Self::Egress => {
+                "name a bridge network, or none; `--network none` reaches nothing anyway"
             }
             Self::Shared { .. } => "choose it where the namespace is made",
             _ => return None,
@@ -68,6 +78,14 @@ impl RunRequest {
         self.check_names()?;
         self.check_memory()?;
         self.check_sharing()?;
+        if self.after_exit == AfterExit::Remove {
+            if self.restart != RestartPolicy::No {
+                return Err(RequestError::RemovedAndRestarted(self.restart.name()));
+            }
+            if self.health.on_failure == OnUnhealthy::Restart {
+                return Err(RequestError::RemovedAndRestarted("on-unhealthy"));
+            }
+        }
         let mut targets = BTreeSet::new();
         for mount in &self.storage.mounts {
             if !targets.insert(&mount.target) {
@@ -126,17 +144,25 @@ impl RunRequest {
         if hostname && !matches!(self.namespaces.uts, None | Some(Sharing::Private)) {
             return shared("a host name", "UTS");
         }
+        let is_bridged = matches!(network.mode, NetworkMode::Default | NetworkMode::Named(_));
+        if network.egress.is_some() && !is_bridged {
+            return Err(RequestError::Egress);
+        }
         if network.mode == NetworkMode::Host && network.mac_address.is_some() {
             return shared("a MAC address", "network");
         }
-        if !matches!(network.mode, NetworkMode::Container(_)) {
+        if !matches!(
+            network.mode,
+            NetworkMode::Container(_) | NetworkMode::Namespace(_)
+        ) {
             return Ok(());
         }
         let dns = !network.dns_servers.is_empty()
             || !network.dns_search.is_empty()
             || !network.dns_options.is_empty();
+        let is_container = matches!(network.mode, NetworkMode::Container(_));
         let chosen = [
-            (hostname, "a host name"),
+            (hostname && is_container, "a host name"),
             (
                 !network.publish.is_empty() || network.publish_all,
                 "a published port",
@@ -147,8 +173,11 @@ impl RunRequest {
                 network.ipv4.is_some() || network.ipv6.is_some(),
                 "an IP address",
             ),
-            (dns, "a DNS setting"),
-            (!network.extra_hosts.is_empty(), "an extra host"),
+            (dns && is_container, "a DNS setting"),
+            (
+                !network.extra_hosts.is_empty() && is_container,
+                "an extra host",
+            ),
         ];
         match chosen.into_iter().find(|(chosen, _)| *chosen) {
             Some((_, what)) => shared(what, "network"),

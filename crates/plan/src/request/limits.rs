@@ -1,6 +1,6 @@
 //! How much of the host a workload may use.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,58 @@ pub struct Limits {
     pub blkio_weight_devices: Vec<DeviceWeight>,
     pub blkio_throttles: Vec<Throttle>,
     pub ulimits: Vec<Ulimit>,
+    /// The kernel's OOM killer leaves it alone; it waits for memory instead.
+    #[serde(default)]
+    pub oom_kill_disable: bool,
+    /// Bytes of huge pages of a size: `2MB` → 64 MiB.
+    #[serde(default)]
+    pub huge_pages: BTreeMap<String, u64>,
     /// −1,000 (never) to 1,000 (first) (proc_pid_oom_score_adj(5)).
     pub oom_score_adj: Option<i16>,
+}
+
+impl Limits {
+    /// Whether there is one that only a control group can keep.
+    #[must_use]
+    pub fn needs_group(&self) -> bool {
+        let others = Limits {
+            ulimits: self.ulimits.clone(),
+            oom_score_adj: self.oom_score_adj,
+            ..Limits::default()
+        };
+        *self != others
+    }
+
+    /// Takes over what `changes` says something of.
+    pub fn change(&mut self, changes: &Limits) {
+        fn take<T: Clone>(of: &mut Option<T>, change: &Option<T>) {
+            if change.is_some() {
+                of.clone_from(change);
+            }
+        }
+        take(&mut self.memory_bytes, &changes.memory_bytes);
+        take(
+            &mut self.memory_and_swap_bytes,
+            &changes.memory_and_swap_bytes,
+        );
+        take(
+            &mut self.memory_reservation_bytes,
+            &changes.memory_reservation_bytes,
+        );
+        take(&mut self.cpu_quota_us, &changes.cpu_quota_us);
+        take(&mut self.cpu_period_us, &changes.cpu_period_us);
+        take(&mut self.cpu_shares, &changes.cpu_shares);
+        take(&mut self.pids, &changes.pids);
+        take(&mut self.blkio_weight, &changes.blkio_weight);
+        for (of, change) in [
+            (&mut self.cpuset_cpus, &changes.cpuset_cpus),
+            (&mut self.cpuset_mems, &changes.cpuset_mems),
+        ] {
+            if !change.is_empty() {
+                of.clone_from(change);
+            }
+        }
+    }
 }
 
 /// A count that may be lifted.

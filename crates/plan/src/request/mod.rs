@@ -6,8 +6,11 @@
 
 mod check;
 mod limits;
+mod logs;
 mod network;
+mod pod;
 mod process;
+mod secret;
 mod security;
 mod storage;
 
@@ -15,20 +18,25 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::health::{HealthRequest, OnUnhealthy};
 pub use crate::level::Level;
+pub use crate::restart::RestartPolicy;
 pub use check::{RequestError, is_name};
 pub use limits::{
     Bound, DeviceWeight, Limits, Operation, Resource, Throttle, ThrottleUnit, Ulimit,
 };
+pub use logs::{LogConfig, LogMore, SyslogAddress, SyslogFormat};
 pub use network::{
-    Expose, ExtraHost, HostAddress, Network, NetworkMode, PortRange, Publish, Transport,
+    Attachment, Expose, ExtraHost, HostAddress, Network, NetworkMode, PortRange, Publish, Transport,
 };
-pub use process::{EnvChange, ExecRequest, Identity, Process, Signal, StopTimeout, User};
+pub use pod::{ExitPolicy, PodNamespace, PodPlace, PodRequest, PodRole};
+pub use process::{EnvChange, ExecRequest, Identity, Process, Signal, StopTimeout, Systemd, User};
+pub use secret::{SecretForm, SecretUse};
 pub use security::{
-    Capability, Device, DeviceAccess, IpcNamespace, Namespaces, Seccomp, Security, Sharing,
-    SystemPaths, TimeOffsets, UserNamespace,
+    Capability, Device, DeviceAccess, DeviceRule, DeviceRuleKind, IpcNamespace, Namespaces,
+    Seccomp, Security, Sharing, SystemPaths, TimeOffsets, UserNamespace,
 };
-pub use storage::{Mount, MountSource, Propagation, Relabel, Storage, TmpfsOptions};
+pub use storage::{Mount, MountSource, Propagation, Relabel, Storage, TmpfsOptions, VolumesFrom};
 
 /// One workload, as asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +65,49 @@ pub struct RunRequest {
     pub storage: Storage,
     pub logs: LogConfig,
     pub after_exit: AfterExit,
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    #[serde(default)]
+    pub health: HealthRequest,
+    /// Containers that are started before it, by name or id; ids once it is made.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    #[serde(default)]
+    pub secrets: Vec<SecretUse>,
+    /// The pod it is in.
+    #[serde(default)]
+    pub pod: Option<PodPlace>,
+}
+
+impl RunRequest {
+    /// Of an image; nothing else is said.
+    #[must_use]
+    pub fn of_image(image: String) -> Self {
+        Self {
+            image,
+            platform: None,
+            pull: PullPolicy::default(),
+            name: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            isolation: Isolation::default(),
+            min_isolation: None,
+            kernel: None,
+            process: Process::default(),
+            limits: Limits::default(),
+            security: Security::default(),
+            namespaces: Namespaces::default(),
+            network: Network::default(),
+            storage: Storage::default(),
+            logs: LogConfig::default(),
+            after_exit: AfterExit::default(),
+            restart: RestartPolicy::default(),
+            health: HealthRequest::default(),
+            requires: Vec::new(),
+            secrets: Vec::new(),
+            pod: None,
+        }
+    }
 }
 
 /// `os/architecture[/variant]` with the names that OCI indexes use (`linux/arm64/v8`).
@@ -90,30 +141,6 @@ pub enum Isolation {
     Auto,
     #[serde(untagged)]
     Level(Level),
-}
-
-/// Where the workload's output is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogConfig {
-    /// Docker's `json-file`: one JSON object a line, rotated by size.
-    JsonFile {
-        /// `None`: a file may grow without end.
-        max_size_bytes: Option<u64>,
-        /// Files kept, the current one included; at least 1.
-        max_files: u32,
-    },
-    /// Output is not kept; `logs` has nothing to show.
-    None,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self::JsonFile {
-            max_size_bytes: None,
-            max_files: 1,
-        }
-    }
 }
 
 /// What happens to the container once its process has ended.

@@ -1,8 +1,11 @@
 //! How a workload is reached and what it can reach.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::egress::EgressPolicy;
 
 /// The network endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,53 @@ pub struct Network {
     pub mac_address: Option<[u8; 6]>,
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
+    /// Of the network of `mode`: see [`Attachment::priority`].
+    #[serde(default)]
+    pub priority: i32,
+    /// What may be reached; `None`: everything.
+    #[serde(default)]
+    pub egress: Option<EgressPolicy>,
+    /// Networks besides the one of `mode`.
+    #[serde(default)]
+    pub further: Vec<Attachment>,
+}
+
+/// A network to join, and what to be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its name or id.
+    pub network: String,
+    pub aliases: Vec<String>,
+    pub mac_address: Option<[u8; 6]>,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    /// Whose network is the way out: the highest, the first of equals.
+    #[serde(default)]
+    pub priority: i32,
+}
+
+impl Network {
+    /// The attachment to the network of `mode`, if that is one.
+    #[must_use]
+    pub fn first(&self) -> Option<Attachment> {
+        let network = match &self.mode {
+            NetworkMode::Default => "bridge",
+            NetworkMode::Named(name) => name,
+            NetworkMode::None
+            | NetworkMode::Host
+            | NetworkMode::Container(_)
+            | NetworkMode::Namespace(_)
+            | NetworkMode::Pasta(_) => return None,
+        };
+        Some(Attachment {
+            network: network.to_owned(),
+            aliases: self.aliases.clone(),
+            mac_address: self.mac_address,
+            ipv4: self.ipv4,
+            ipv6: self.ipv6,
+            priority: self.priority,
+        })
+    }
 }
 
 /// Which network.
@@ -38,6 +88,10 @@ pub enum NetworkMode {
     Host,
     /// Another container's namespace, by name or id.
     Container(String),
+    /// A namespace that somebody else has made, by its file.
+    Namespace(PathBuf),
+    /// By the host's sockets, with these options for pasta(1).
+    Pasta(Vec<String>),
     /// A network by name; `bridge` is the default one.
     Named(String),
 }

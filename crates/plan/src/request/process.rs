@@ -26,6 +26,27 @@ pub struct Process {
     /// `None`: the image's, else SIGTERM.
     pub stop_signal: Option<Signal>,
     pub stop_timeout: Option<StopTimeout>,
+    /// File mode creation mask (umask(2)); `None`: 0o022.
+    #[serde(default)]
+    pub umask: Option<u32>,
+    #[serde(default)]
+    pub systemd: Systemd,
+    /// An init of ours comes before the command.
+    #[serde(default)]
+    pub init: bool,
+}
+
+/// Whether the workload is set up as systemd wants it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Systemd {
+    /// If its first program is.
+    #[default]
+    Detect,
+    Never,
+    Always,
+    /// And it is a whole system, which boots and has users of its own.
+    System,
 }
 
 /// One `-e`, or one line of an `--env-file`.

@@ -15,7 +15,33 @@ pub struct Security {
     pub no_new_privileges: bool,
     pub seccomp: Seccomp,
     pub system_paths: SystemPaths,
+    /// Paths masked besides.
+    #[serde(default)]
+    pub masked: Vec<String>,
+    /// Paths that are neither masked nor read-only; `*` stands for any part of a name.
+    #[serde(default)]
+    pub unmasked: Vec<String>,
     pub devices: Vec<Device>,
+    #[serde(default)]
+    pub device_rules: Vec<DeviceRule>,
+}
+
+/// `--device-cgroup-rule`: what may be done with device nodes that are made inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    pub kind: DeviceRuleKind,
+    /// `None`: all of them.
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    pub access: DeviceAccess,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceRuleKind {
+    All,
+    Block,
+    Character,
 }
 
 /// A capability of capabilities(7).
@@ -74,6 +100,14 @@ impl DeviceAccess {
         write: true,
         mknod: true,
     };
+
+    /// As the device controller has it.
+    #[must_use]
+    pub fn letters(self) -> String {
+        let letters = [(self.read, 'r'), (self.write, 'w'), (self.mknod, 'm')];
+        let given = letters.into_iter().filter(|(is_given, _)| *is_given);
+        given.map(|(_, letter)| letter).collect()
+    }
 }
 
 /// Which namespaces are new; `None`: the engine's default.
@@ -102,6 +136,8 @@ pub enum Sharing {
     Host,
     /// Another container, by name or id.
     Container(String),
+    /// One that somebody else has made: a file that stands for it, as in `/proc/PID/ns`.
+    Namespace(PathBuf),
 }
 
 /// Docker's values of `--ipc`.
@@ -116,6 +152,8 @@ pub enum IpcNamespace {
     Host,
     /// Another container's, by name or id.
     Container(String),
+    /// As [`Sharing::Namespace`].
+    Namespace(PathBuf),
 }
 
 /// How ids inside map to ids of the host.

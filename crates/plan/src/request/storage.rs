@@ -9,9 +9,21 @@ use serde::{Deserialize, Serialize};
 pub struct Storage {
     /// In the order given; a target appears once.
     pub mounts: Vec<Mount>,
+    /// Whose mounts are mounted too.
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
     pub read_only_root: bool,
     /// Size of `/dev/shm`.
     pub shm_size_bytes: Option<u64>,
+}
+
+/// `--volumes-from`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Name, id, or the unambiguous beginning of an id.
+    pub container: String,
+    /// Else as they are there.
+    pub read_only: bool,
 }
 
 /// One `-v`, `--mount` or `--tmpfs`.
@@ -34,6 +46,9 @@ pub enum MountSource {
         create: bool,
         /// Mounts below the source come along.
         recursive: bool,
+        /// What is read-only is so itself, and not what is mounted below it.
+        #[serde(default)]
+        below_writable: bool,
         propagation: Propagation,
         relabel: Option<Relabel>,
     },
@@ -42,6 +57,9 @@ pub enum MountSource {
         name: Option<String>,
         /// A new volume starts with what the image has at the target.
         copy_image_content: bool,
+        /// What of it is mounted: a relative path that is there already.
+        #[serde(default)]
+        subpath: Option<PathBuf>,
     },
     Tmpfs(TmpfsOptions),
 }

@@ -2,7 +2,6 @@
 //! whatever happens the workload is destroyed.
 
 use std::cell::Cell as Counter;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::marker::PhantomData;
@@ -15,10 +14,7 @@ use super::Ground;
 use crate::cell::{Cell, CellFds, Connect, Exit, ProcessId, StartError};
 use crate::draw::{Drawing, draw};
 use crate::launch::{ExecPlan, LaunchPlan, NetworkPlan, Trace};
-use crate::request::{
-    AfterExit, Isolation, Limits, LogConfig, Namespaces, Network, NetworkMode, Process, PullPolicy,
-    RunRequest, Security, Storage,
-};
+use crate::request::{AfterExit, LogConfig, Network, NetworkMode, Process, RunRequest};
 
 /// How long anything may take that must happen; nothing is faster for its being shorter.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,9 +90,11 @@ impl<'a, C: Cell> Bench<'a, C> {
             devices: Vec::new(),
             block_devices: Vec::new(),
             user_range: None,
+            secrets: (Vec::new(), Vec::new()),
             terminal_size: Some(SIZE),
             log_path: "/dev/null".into(),
             trace: Trace::Off,
+            own_program: std::path::Path::new("/proc/self/exe"),
             machine: self.ground.machine(),
         });
         drawn.expect("a plan").plan
@@ -296,28 +294,16 @@ fn image() -> ImageConfig {
 
 fn request(command: &[&str]) -> RunRequest {
     RunRequest {
-        image: "suite".into(),
-        platform: None,
-        pull: PullPolicy::default(),
-        name: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        isolation: Isolation::default(),
-        min_isolation: None,
-        kernel: None,
         process: Process {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             ..Process::default()
         },
-        limits: Limits::default(),
-        security: Security::default(),
-        namespaces: Namespaces::default(),
         network: Network {
             mode: NetworkMode::None,
             ..Network::default()
         },
-        storage: Storage::default(),
         logs: LogConfig::None,
         after_exit: AfterExit::Remove,
+        ..RunRequest::of_image("suite".into())
     }
 }

@@ -4,6 +4,7 @@
 //! which has the same form and keys that may go on into the repository (`quay.io/org`). The first
 //! file with an entry decides; logins are written to the first file only.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -114,6 +115,22 @@ impl AuthFiles {
             }
             Ok(stored)
         })
+    }
+
+    /// The registries for which something is kept, as references name them.
+    pub fn registries(&self) -> Result<Vec<String>, AuthError> {
+        let mut names = BTreeSet::new();
+        for path in &self.paths {
+            let Some(document) = read(path)? else {
+                continue;
+            };
+            for part in ["auths", "credHelpers"] {
+                let entries = document.get(part).and_then(Value::as_object);
+                let keys = entries.into_iter().flat_map(Map::keys);
+                names.extend(keys.map(|key| plain_key(key)));
+            }
+        }
+        Ok(names.into_iter().collect())
     }
 
     /// Forgets what is kept for `registry`, in every file and helper that has it.

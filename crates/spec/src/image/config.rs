@@ -166,6 +166,24 @@ impl ImageConfig {
         Ok(config)
     }
 
+    /// Of an image without files, which says nothing.
+    pub fn of_nothing(platform: Platform) -> ImageConfig {
+        ImageConfig {
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant,
+            os_version: platform.os_version,
+            created: None,
+            author: None,
+            config: ContainerConfig::default(),
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: Vec::new(),
+            },
+            history: Vec::new(),
+        }
+    }
+
     /// What the image was built for.
     pub fn platform(&self) -> Platform {
         Platform {

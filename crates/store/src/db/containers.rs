@@ -1,7 +1,7 @@
 //! Table `containers`: what was asked for. What has become of it is not here: the keeper writes
 //! that into the container's directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use gamut_spec::digest::Digest;
 use rusqlite::Row;
@@ -30,10 +30,23 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// To be removed when it ends (`--rm`).
     pub auto_remove: bool,
+    /// Its place in a pod, if it is in one.
+    pub pod: Option<InPod>,
 }
 
-const COLUMNS: &str =
-    "id, name, image_id, image_ref, created_ns, level, request, labels, auto_remove";
+/// A container's place in a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InPod {
+    /// The pod's id.
+    pub id: String,
+    /// The pod's name; not looked at when a container is recorded.
+    pub name: String,
+    /// Whether it is the one whose namespaces the others share.
+    pub is_infra: bool,
+}
+
+const COLUMNS: &str = "id, name, image_id, image_ref, created_ns, level, request, labels, auto_remove, \
+    pod, is_infra, (SELECT pods.name FROM pods WHERE pods.id = pod)";
 
 const REMOVE: &str = "DELETE FROM containers WHERE id = ?";
 
@@ -86,6 +99,35 @@ impl Session {
         let _ = self.connection.prepare_cached(REMOVE);
     }
 
+    /// Of these names those that are no container's id now: one look for all.
+    pub fn without_container(&self, mut names: Vec<String>) -> Result<Vec<String>, DbError> {
+        if !names.is_empty() {
+            let known: HashSet<String> = self
+                .container_names()?
+                .into_iter()
+                .map(|row| row.0)
+                .collect();
+            names.retain(|name| !known.contains(name));
+        }
+        Ok(names)
+    }
+
+    /// The id and the name of each container.
+    pub fn container_names(&self) -> Result<Vec<(String, String)>, DbError> {
+        self.rows(
+            "list the containers' names",
+            "SELECT id, name FROM containers",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
+    /// The containers of a pod, in the order in which they were made.
+    pub fn containers_of_pod(&self, pod: &str) -> Result<Vec<Container>, DbError> {
+        let sql = format!("SELECT {COLUMNS} FROM containers WHERE pod = ? ORDER BY created_ns, id");
+        self.rows("list the containers of a pod", &sql, [pod], read)
+    }
+
     /// All containers, the latest first.
     pub fn containers(&self) -> Result<Vec<Container>, DbError> {
         let sql = format!("SELECT {COLUMNS} FROM containers ORDER BY created_ns DESC, id");
@@ -99,7 +141,7 @@ impl Transaction<'_> {
     pub fn insert_container(&self, container: &Container) -> Result<(), DbError> {
         let inserted = self.execute(
             "record a container",
-            "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 &container.id,
                 &container.name,
@@ -110,6 +152,8 @@ impl Transaction<'_> {
                 &container.request,
                 labels(&container.labels),
                 container.auto_remove,
+                container.pod.as_ref().map(|pod| &pod.id),
+                container.pod.as_ref().is_some_and(|pod| pod.is_infra),
             ),
         );
         match inserted {
@@ -132,12 +176,39 @@ impl Transaction<'_> {
                 name: container.id.clone(),
             }));
         }
+        if let Some(pod) = &container.pod
+            && self.pod_by_id(&pod.id)?.is_none()
+        {
+            return Ok(Some(DbError::not_found("pod", &pod.id)));
+        }
         Ok(match &container.image_id {
             Some(id) if self.image(id)?.is_none() => {
                 Some(DbError::not_found("image", &id.to_string()))
             }
             _ => None,
         })
+    }
+
+    /// Names a container anew.
+    pub fn rename_container(&self, id: &str, name: &str) -> Result<(), DbError> {
+        let sql = "UPDATE containers SET name = ? WHERE id = ?";
+        match self.execute("rename a container", sql, [name, id]) {
+            Err(error) if is_constraint(&error) => {
+                let holder = self.container_by_name(name)?;
+                Err(holder.map_or(error, |holder| DbError::NameTaken {
+                    name: name.to_owned(),
+                    holder: holder.id,
+                }))
+            }
+            Ok(0) => Err(DbError::not_found("container", id)),
+            other => other.map(drop),
+        }
+    }
+
+    /// What was asked for is something else now; false when the container is not there.
+    pub fn change_request(&self, id: &str, request: &str) -> Result<bool, DbError> {
+        let sql = "UPDATE containers SET request = ? WHERE id = ?";
+        Ok(self.execute("change a container", sql, [request, id])? > 0)
     }
 
     /// Forgets a container with its leases and published ports; false when it was not there, as
@@ -147,7 +218,7 @@ impl Transaction<'_> {
     }
 }
 
-fn labels(labels: &BTreeMap<String, String>) -> String {
+pub(super) fn labels(labels: &BTreeMap<String, String>) -> String {
     let pairs = labels
         .iter()
         .map(|(name, value)| (name.clone(), value.as_str().into()));
@@ -169,10 +240,18 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Container> {
         request: row.get(6)?,
         labels: json(row, 7)?,
         auto_remove: row.get(8)?,
+        pod: match row.get::<_, Option<String>>(9)? {
+            None => None,
+            Some(id) => Some(InPod {
+                id,
+                name: row.get::<_, Option<String>>(11)?.unwrap_or_default(),
+                is_infra: row.get(10)?,
+            }),
+        },
     })
 }
 
-fn is_constraint(error: &DbError) -> bool {
+pub(super) fn is_constraint(error: &DbError) -> bool {
     matches!(error, DbError::Sqlite { error, .. }
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
 }

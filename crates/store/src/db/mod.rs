@@ -26,12 +26,13 @@ mod known_blobs;
 mod layers;
 mod lists;
 mod networks;
+mod pods;
 mod ports;
 mod schema;
 
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -40,11 +41,12 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 pub use address::{Mac, Subnet4, Subnet6, SubnetError};
 pub use attestations::Attestation;
-pub use containers::Container;
+pub use containers::{Container, InPod};
 pub use error::DbError;
 pub use images::{Image, Tag};
 pub use known_blobs::KnownBlob;
-pub use networks::{Lease, LeaseRequest, Network};
+pub use networks::{Lease, LeaseRequest, Network, NetworkOptions};
+pub use pods::Pod;
 pub use ports::{Protocol, PublishedPort};
 
 use crate::file_error::FileError;
@@ -53,10 +55,15 @@ use crate::pin;
 /// How long a writer waits for another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// From here on SQLite writes the log back: so many pages, each with its head (sqlite.org/fileformat2.html,
+/// section 4).
+const LONG_LOG_BYTES: u64 = 32 + 192 * (1024 + 24);
+
 /// The database, open in this process. One connection, one thread.
 #[derive(Debug)]
 pub struct Db {
     session: Session,
+    log: PathBuf,
 }
 
 /// Everything that can be read. See [`Db`] and [`Transaction`], which lead here.
@@ -126,8 +133,11 @@ impl Db {
             Ok(connection)
         };
         let connection = connect().map_err(DbError::at("open the state database"))?;
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
         Ok(Self {
             session: Session { connection },
+            log: log.into(),
         })
     }
 
@@ -164,13 +174,22 @@ impl Db {
         let result = change(&transaction)?;
         let committed = transaction.inner.commit();
         committed.map_err(DbError::at("commit a transaction"))?;
+        self.empty_log();
         Ok(result)
     }
 
-    /// Writes the log back into the database and empties it, as far as nobody is in the way. Worth
-    /// calling where time does not matter, as after a container has been started: whoever opens
-    /// the database next has nothing to read but the database.
-    pub fn checkpoint(&self) -> Result<(), DbError> {
+    /// SQLite writes a long log back, but begins it anew only for who commits again. Here that is mostly
+    /// another process, which takes all of it for new: it would grow for ever, and be read at each opening.
+    fn empty_log(&self) {
+        let length = std::fs::metadata(&self.log).map_or(0, |metadata| metadata.len());
+        if length >= LONG_LOG_BYTES {
+            // Somebody else is reading it: the next commit tries again.
+            let _ = self.checkpoint();
+        }
+    }
+
+    /// Writes the log back into the database and empties it, as far as nobody is in the way.
+    fn checkpoint(&self) -> Result<(), DbError> {
         let checkpoint = || -> rusqlite::Result<()> {
             self.connection.busy_timeout(Duration::ZERO)?;
             let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
@@ -257,6 +276,25 @@ fn create_file(path: &Path) -> Result<(), DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_stays_short_whoever_writes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.db");
+        let log =
+            || std::fs::metadata(directory.path().join("state.db-wal")).map_or(0, |m| m.len());
+        let mut longest = 0;
+        for number in 0..300 {
+            let mut db = Db::open(&path).expect("a database");
+            let name = format!("example.org/image:{number}");
+            db.write(|transaction| transaction.put_list(&name, "{}"))
+                .expect("written");
+            longest = longest.max(log());
+        }
+        assert!((1..2 * LONG_LOG_BYTES).contains(&longest), "{longest}");
+        let db = Db::open(&path).expect("a database");
+        assert_eq!(db.lists().expect("read").len(), 300);
+    }
 
     /// The flags in `.cargo/config.toml` are in force.
     #[test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use serde::{Deserialize, Serialize};
 
 use super::address::{Mac, Subnet4, Subnet6};
 use super::images::{json, parse, parsed};
@@ -26,7 +27,35 @@ pub struct Network {
     /// The bridge's own address in `subnet6`.
     pub gateway6: Option<Ipv6Addr>,
     /// Whatever else it was made with.
-    pub options: BTreeMap<String, String>,
+    pub options: NetworkOptions,
+}
+
+/// What a network was made with besides its subnets; a JSON object in its column.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkOptions {
+    /// 64 hexadecimal digits; empty for one from before there were ids.
+    pub id: String,
+    /// Nanoseconds since the epoch.
+    pub created_ns: i64,
+    /// Its containers reach each other only.
+    pub internal: bool,
+    /// Its containers do not find each other by names.
+    pub is_nameless: bool,
+    /// Docker's flag; says nothing here.
+    pub attachable: bool,
+    /// Bytes; `None`: the default.
+    pub mtu: Option<u32>,
+    /// Only out of these are addresses leased that nobody asked for.
+    pub range4: Option<(Ipv4Addr, u8)>,
+    pub range6: Option<(Ipv6Addr, u8)>,
+    /// Addresses that are never leased, by names.
+    pub reserved: BTreeMap<String, IpAddr>,
+    pub labels: BTreeMap<String, String>,
+    /// The driver's options as they were given.
+    pub driver: BTreeMap<String, String>,
+    /// A removal has begun: nobody gets an address any more.
+    pub is_leaving: bool,
 }
 
 /// What a container has in a network.
@@ -110,8 +139,6 @@ impl Transaction<'_> {
                 name: network.name.clone(),
             });
         }
-        let options = network.options.iter();
-        let options = options.map(|(name, value)| (name.clone(), value.as_str().into()));
         self.execute(
             "record a network",
             "INSERT INTO networks VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -122,14 +149,40 @@ impl Transaction<'_> {
                 network.gateway4.map(|gateway| gateway.to_string()),
                 network.subnet6.map(|subnet| subnet.to_string()),
                 network.gateway6.map(|gateway| gateway.to_string()),
-                serde_json::Value::Object(options.collect()).to_string(),
+                written(&network.options),
             ),
         )?;
         Ok(())
     }
 
+    /// Begins the removal of a network without leases: from now on nobody gets one.
+    pub fn retire_network(&self, name: &str) -> Result<Network, DbError> {
+        self.check_unused(name)?;
+        let network = self.network(name)?;
+        let mut network = network.ok_or_else(|| DbError::not_found("network", name))?;
+        network.options.is_leaving = true;
+        self.execute(
+            "begin the removal of a network",
+            "UPDATE networks SET options = ? WHERE name = ?",
+            (written(&network.options), name),
+        )?;
+        Ok(network)
+    }
+
     /// Forgets a network without leases.
     pub fn remove_network(&self, name: &str) -> Result<(), DbError> {
+        self.check_unused(name)?;
+        match self.execute(
+            "forget a network",
+            "DELETE FROM networks WHERE name = ?",
+            [name],
+        )? {
+            0 => Err(DbError::not_found("network", name)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_unused(&self, name: &str) -> Result<(), DbError> {
         let user = self.row(
             "look for users of a network",
             "SELECT containers.name FROM leases JOIN containers ON id = container
@@ -143,20 +196,14 @@ impl Transaction<'_> {
                 container,
             });
         }
-        match self.execute(
-            "forget a network",
-            "DELETE FROM networks WHERE name = ?",
-            [name],
-        )? {
-            0 => Err(DbError::not_found("network", name)),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Leases addresses in a network. A container that has a lease there keeps it.
     pub fn lease(&self, request: &LeaseRequest<'_>) -> Result<Lease, DbError> {
         let network = self
             .network(request.network)?
+            .filter(|network| !network.options.is_leaving)
             .ok_or_else(|| DbError::not_found("network", request.network))?;
         let leases = self.leases(&network.name)?;
         if let Some(present) = leases
@@ -194,6 +241,12 @@ impl Transaction<'_> {
         Ok(lease)
     }
 
+    /// Gives the addresses of a container in one network back; whether it had any.
+    pub fn release_in(&self, network: &str, container: &str) -> Result<bool, DbError> {
+        let sql = "DELETE FROM leases WHERE network = ? AND container = ?";
+        Ok(self.execute("release an address", sql, (network, container))? > 0)
+    }
+
     /// Gives all addresses of a container back.
     pub fn release(&self, container: &str) -> Result<(), DbError> {
         let sql = "DELETE FROM leases WHERE container = ?";
@@ -217,8 +270,19 @@ fn choose4(
     }
     let mut taken: HashSet<_> = leases.iter().filter_map(|lease| lease.address4).collect();
     taken.extend(network.gateway4);
-    subnet
-        .hosts()
+    let reserved = network.options.reserved.values();
+    taken.extend(reserved.filter_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    }));
+    let mut numbers = subnet.hosts();
+    if let Some((address, bits)) = network.options.range4 {
+        let first = address.to_bits().saturating_sub(subnet.address.to_bits());
+        let count = 1_u64 << (32 - u32::from(bits.min(32)));
+        let end = u32::try_from(u64::from(first) + count).unwrap_or(u32::MAX);
+        numbers = numbers.start.max(first)..numbers.end.min(end);
+    }
+    numbers
         .map(|number| subnet.host(number))
         .find(|address| !taken.contains(address))
         .map(Some)
@@ -242,19 +306,36 @@ fn choose6(
     }
     let mut taken: HashSet<_> = leases.iter().filter_map(|lease| lease.address6).collect();
     taken.extend(network.gateway6);
+    let reserved = network.options.reserved.values();
+    taken.extend(reserved.filter_map(|address| match address {
+        IpAddr::V6(address) => Some(*address),
+        IpAddr::V4(_) => None,
+    }));
+    let mut numbers = subnet.hosts();
+    if let Some((address, bits)) = network.options.range6 {
+        let first = address.to_bits().saturating_sub(subnet.address.to_bits());
+        let count = 1_u128 << (128 - u32::from(bits.min(128))).min(32);
+        numbers = numbers.start.max(first)..first.saturating_add(count);
+    }
     let same = network
         .subnet4
         .zip(address4)
         .and_then(|(subnet4, address)| {
             let number = u128::from(subnet4.number(address)?);
-            subnet.hosts().contains(&number).then_some(number)
+            numbers.contains(&number).then_some(number)
         });
     same.into_iter()
-        .chain(subnet.hosts())
+        .chain(numbers.clone())
         .map(|number| subnet.host(number))
         .find(|address| !taken.contains(address))
         .map(Some)
         .ok_or_else(|| full(network))
+}
+
+/// The column of what a network was made with.
+fn written(options: &NetworkOptions) -> String {
+    // A structure of texts and numbers.
+    serde_json::to_string(options).unwrap_or_default()
 }
 
 fn full(network: &Network) -> DbError {

@@ -6,10 +6,11 @@
 use rusqlite::Connection;
 
 /// `PRAGMA user_version` of this program's tables.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 /// The step to each version from the one before it.
-const MIGRATIONS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: [&str; VERSION as usize] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 const VERSION_1: &str = "
 CREATE TABLE layers (
@@ -117,6 +118,20 @@ CREATE TABLE attestations (
     is_verified INTEGER NOT NULL,
     PRIMARY KEY (image_id, digest)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Pods, and which containers are theirs.
+const VERSION_5: &str = "
+CREATE TABLE pods (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created_ns INTEGER NOT NULL,
+    request TEXT NOT NULL,
+    labels TEXT NOT NULL
+) STRICT;
+
+ALTER TABLE containers ADD COLUMN pod TEXT REFERENCES pods (id);
+ALTER TABLE containers ADD COLUMN is_infra INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Runs the steps from `found` on, each in a transaction with its version number.

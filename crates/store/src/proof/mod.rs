@@ -20,7 +20,7 @@ use crate::file_error::FileError;
 use crate::layer::{Form, Layer, LayerError, Layers};
 use crate::pin::{self, TemporaryDirectory};
 use crate::reproduce::ReproduceError;
-use crate::unpack::{LayerSource, UnpackOptions, UnpackProblem, Unpacked};
+use crate::unpack::{LayerSource, OpaqueXattr, UnpackOptions, UnpackProblem, Unpacked};
 use crate::verify::Verdict;
 use files::{Difference, compare};
 use image::ImageFiles;
@@ -51,6 +51,7 @@ impl Layers {
         };
         let options = UnpackOptions {
             form: record.form,
+            opaque: OpaqueXattr::ours(),
             ..UnpackOptions::default()
         };
         let began = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -21,6 +21,15 @@ pub enum OpaqueXattr {
 }
 
 impl OpaqueXattr {
+    /// The one that this process may set.
+    #[must_use]
+    pub fn ours() -> Self {
+        match gamut_sys::user_namespace::is_first() {
+            Some(false) => Self::User,
+            _ => Self::Trusted,
+        }
+    }
+
     /// The attribute's name; its value is `y`.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -18,6 +18,8 @@ const BUFFER_BYTES: usize = 32 * 1024;
 const SEND_BUFFER_BYTES: usize = 96 * 1024;
 /// How often a listing that changes under way is begun again.
 const DUMP_ATTEMPTS: usize = 16;
+/// How many datagrams are read in one go of what comes unasked.
+const DATAGRAMS: usize = 64;
 
 /// The netlink protocols that gamut speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +117,23 @@ impl Socket {
             }
         }
         Err(Error::Unsteady)
+    }
+
+    /// What the kernel has said by itself, without a request: a limited number of datagrams.
+    pub fn heard(
+        &mut self,
+        mut each: impl FnMut(&Reply<'_>) -> Result<(), Malformed>,
+    ) -> Result<(), Error> {
+        for _ in 0..DATAGRAMS {
+            if !self.receive()? {
+                break;
+            }
+            for reply in Messages::new(&self.buffer) {
+                each(&reply?)?;
+            }
+        }
+        self.buffer = Vec::new();
+        Ok(())
     }
 
     /// Reads to the end of a dump. Gives whether it is consistent.

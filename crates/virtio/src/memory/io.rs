@@ -1,5 +1,5 @@
-//! Transfers between a descriptor and guest memory, without a copy of ours in between. This is the one
-//! file of the room with `unsafe`: the kernel is given guest memory by its host address.
+//! Transfers between a descriptor and guest memory, without a copy of ours in between: the kernel is given
+//! guest memory by its host address.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;

@@ -6,6 +6,7 @@
 //! between descriptors and guest memory are in [`io`].
 
 mod io;
+mod shown;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};

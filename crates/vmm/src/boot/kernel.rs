@@ -5,11 +5,11 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use gamut_virtio::memory::Memory;
+use gamut_virtio::memory::{Memory, PAGE_BYTES, TransferError};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::{BootError, Entry};
+use super::{BootError, Entry, Loading};
 use crate::machine::layout;
 
 /// A kernel in memory.
@@ -30,6 +30,8 @@ const SEGMENTS_MAX: u16 = 64;
 const NOTES_BYTES_MAX: u64 = 64 << 10;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
+/// In `p_flags`: it can be written to.
+const PF_W: u32 = 2;
 /// Of the name "Xen": a 32-bit entry point; Xen's `public/elfnote.h`.
 const NOTE_PHYS32_ENTRY: u32 = 18;
 
@@ -46,14 +48,19 @@ pub(super) fn size(file: &File) -> Result<u64, BootError> {
     rustix::fs::seek(file, SeekFrom::End(0)).map_err(BootError::Size)
 }
 
-pub(super) fn load(file: &File, memory: &Memory, size_bytes: u64) -> Result<Loaded, BootError> {
+pub(super) fn load(
+    file: &File,
+    loading: Loading,
+    memory: &Memory,
+    size_bytes: u64,
+) -> Result<Loaded, BootError> {
     let head: [u8; SETUP_HEADER_END] = read_at(file, 0).map_err(|error| match error {
         // Shorter than any kernel.
         BootError::Broken { .. } => BootError::Unknown,
         error => error,
     })?;
     let loaded = if head.starts_with(b"\x7fELF") {
-        load_elf(file, &head, memory)?
+        load_elf(file, loading, &head, memory)?
     } else if &head[0x202..0x206] == b"HdrS" {
         load_bzimage(file, &head, memory)?
     } else {
@@ -67,7 +74,12 @@ pub(super) fn load(file: &File, memory: &Memory, size_bytes: u64) -> Result<Load
 }
 
 /// System V ABI, chapter 4 and 5; only what a loader needs.
-fn load_elf(file: &File, head: &[u8], memory: &Memory) -> Result<Loaded, BootError> {
+fn load_elf(
+    file: &File,
+    loading: Loading,
+    head: &[u8],
+    memory: &Memory,
+) -> Result<Loaded, BootError> {
     // 64-bit, little end first, for x86-64, with program headers of the usual size.
     let is_known = head[4..6] == [2, 1] && u16_at(head, 18) == 62 && u16_at(head, 54) == 56;
     if !is_known {
@@ -84,7 +96,7 @@ fn load_elf(file: &File, head: &[u8], memory: &Memory) -> Result<Loaded, BootErr
         let segment: [u8; 56] = read_at(file, at.ok_or(broken("no segments"))?)?;
         let (offset, length) = (u64_at(&segment, 8), u64_at(&segment, 32));
         match u32_at(&segment, 0) {
-            PT_LOAD => end = end.max(load_segment(file, &segment, memory)?),
+            PT_LOAD => end = end.max(load_segment(file, loading, &segment, memory)?),
             PT_NOTE => pvh = pvh.or(find_entry(file, offset, length)?),
             _ => {}
         }
@@ -105,7 +117,12 @@ fn load_elf(file: &File, head: &[u8], memory: &Memory) -> Result<Loaded, BootErr
 }
 
 /// Where it ends, with what is zeroes at first.
-fn load_segment(file: &File, segment: &[u8; 56], memory: &Memory) -> Result<u64, BootError> {
+fn load_segment(
+    file: &File,
+    loading: Loading,
+    segment: &[u8; 56],
+    memory: &Memory,
+) -> Result<u64, BootError> {
     let (offset, address) = (u64_at(segment, 8), u64_at(segment, 24));
     let (length, size) = (u64_at(segment, 32), u64_at(segment, 40));
     let end = address.checked_add(size);
@@ -116,11 +133,64 @@ fn load_segment(file: &File, segment: &[u8; 56], memory: &Memory) -> Result<u64,
     if length > size || address < layout::HIGH_MEMORY {
         return Err(broken("a segment where none may be"));
     }
-    match memory.load(file.as_fd(), offset, address, length) {
+    let shown = match loading {
+        Loading::Shown if u32_at(segment, 4) & PF_W == 0 => {
+            show(file, offset, address, length, memory).map_err(BootError::Read)?
+        }
+        _ => 0,
+    };
+    if shown == length {
+        return Ok(end);
+    }
+    match memory.load(
+        file.as_fd(),
+        offset + shown,
+        address + shown,
+        length - shown,
+    ) {
         // Not in memory: said with how much there is.
-        Err(gamut_virtio::memory::TransferError::Buffers) => Ok(u64::MAX),
+        Err(TransferError::Buffers) => Ok(u64::MAX),
         loaded => loaded.map(|()| end).map_err(BootError::Read),
     }
+}
+
+/// Shows the guest the file's own pages, as many from the front as are whole; how many bytes that are.
+///
+/// Only what a kernel never gives away, as it would use it for its devices then: code and constants, but for
+/// the pages between them that nothing is in, which it frees once it runs (`mark_rodata_ro`).
+fn show(
+    file: &File,
+    offset: u64,
+    address: u64,
+    length: u64,
+    memory: &Memory,
+) -> Result<u64, TransferError> {
+    let whole = length & !(PAGE_BYTES - 1);
+    // Whatever is against it: it can be read.
+    if memory.show(file.as_fd(), offset, address, whole).is_err() {
+        return Ok(0);
+    }
+    let mut pages = (address..address + whole).step_by(PAGE_BYTES as usize);
+    if pages.any(|page| is_filler(memory, page)) {
+        memory.hide(address, whole)?;
+        return Ok(0);
+    }
+    Ok(whole)
+}
+
+/// Whether a page is all zeroes, or `int3`.
+fn is_filler(memory: &Memory, page: u64) -> bool {
+    let is_all = |bytes: &[u8]| {
+        let first = bytes[0];
+        [0, 0xcc].contains(&first) && bytes.iter().all(|byte| *byte == first)
+    };
+    let mut head = [1; 8];
+    let mut bytes = [1; PAGE_BYTES as usize];
+    // Few pages need to be looked at whole.
+    memory.read(page, &mut head).is_ok()
+        && is_all(&head)
+        && memory.read(page, &mut bytes).is_ok()
+        && is_all(&bytes)
 }
 
 fn find_entry(file: &File, offset: u64, length: u64) -> Result<Option<u64>, BootError> {
@@ -212,4 +282,71 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use gamut_virtio::memory::Pages;
+
+    use super::*;
+
+    const BASE: u64 = layout::HIGH_MEMORY;
+    const SEGMENT_AT: usize = 0x1000;
+    const READ_AND_RUN: u64 = 5;
+
+    /// An ELF file with one segment that is loaded at the first MiB.
+    fn elf(flags: u64, content: &[u8]) -> File {
+        let mut elf = vec![0; SEGMENT_AT];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        let mut put = |at: usize, word: u64| elf[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        put(16, 2 | 62 << 16);
+        put(32, 64);
+        put(54, 56 | 1 << 16);
+        let bytes = content.len() as u64;
+        let header = [1 | flags << 32, SEGMENT_AT as u64, BASE, BASE, bytes, bytes];
+        for (index, word) in header.into_iter().enumerate() {
+            put(64 + index * 8, word);
+        }
+        elf.extend(content);
+        let file = tempfile::tempfile().expect("a file");
+        file.write_all_at(&elf, 0).expect("written");
+        file
+    }
+
+    /// Which pages the guest sees of the file itself: what is written to it later is seen there.
+    fn shown(flags: u64, content: &[u8], loading: Loading) -> Vec<bool> {
+        let size_bytes = 16 << 20;
+        let memory = Memory::new(&layout::regions(size_bytes), Pages::Base).expect("memory");
+        let file = elf(flags, content);
+        load(&file, loading, &memory, size_bytes).expect("loaded");
+        let mut seen = vec![0; content.len()];
+        memory.read(BASE, &mut seen).expect("read");
+        assert_eq!(seen, content);
+        file.write_all_at(&vec![99; content.len()], SEGMENT_AT as u64)
+            .expect("written");
+        memory.read(BASE, &mut seen).expect("read");
+        seen.chunks(4096).map(|page| page[0] == 99).collect()
+    }
+
+    #[test]
+    fn a_guest_shares_whole_pages_of_code() {
+        let code = vec![7; 3 * 4096 - 1];
+        let read = shown(READ_AND_RUN, &code, Loading::Read);
+        assert_eq!(read, [false, false, false]);
+        let shown = shown(READ_AND_RUN, &code, Loading::Shown);
+        assert_eq!(shown, [true, true, false]);
+    }
+
+    #[test]
+    fn what_a_kernel_writes_to_or_frees_is_its_own() {
+        let code = vec![7; 2 * 4096];
+        let writable = shown(READ_AND_RUN | u64::from(PF_W), &code, Loading::Shown);
+        assert_eq!(writable, [false, false]);
+        for filler in [0, 0xcc] {
+            let mut code = vec![7; 3 * 4096];
+            code[4096..8192].fill(filler);
+            let freed = shown(READ_AND_RUN, &code, Loading::Shown);
+            assert_eq!(freed, [false, false, false], "{filler:#x}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub use gamut_plan::launch::Discovery;
 use gamut_spec::fault::{Fault, Kind};
 use gamut_virtio::memory::{Memory, MemoryError, PAGE_BYTES, TransferError};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::layout;
 
@@ -28,6 +29,21 @@ pub struct Boot {
     pub initramfs: Option<File>,
     pub command_line: String,
     pub discovery: Discovery,
+    pub kernel_loading: Loading,
+    pub initramfs_loading: Loading,
+}
+
+/// How a file gets into a guest's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loading {
+    /// Copied.
+    #[default]
+    Read,
+    /// The guest sees the file's own pages, which all guests share until they write to them. For files that
+    /// nobody writes to any more. Of a kernel only what it never uses for anything else; an initial file system
+    /// is kept by its kernel, and not freed.
+    Shown,
 }
 
 /// Where the first vCPU begins, and in which mode.
@@ -101,9 +117,15 @@ pub(crate) fn load(boot: &Boot, memory: &Memory, machine: Inventory) -> Result<E
     }
     memory.write(layout::COMMAND_LINE, line)?;
     memory.write(layout::COMMAND_LINE + line.len() as u64, &[0])?;
-    let kernel = kernel::load(&boot.kernel, memory, size_bytes)?;
+    let kernel = kernel::load(&boot.kernel, boot.kernel_loading, memory, size_bytes)?;
     let initramfs = match &boot.initramfs {
-        Some(file) => Some(load_initramfs(file, memory, size_bytes, &kernel)?),
+        Some(file) => Some(load_initramfs(
+            file,
+            boot.initramfs_loading,
+            memory,
+            size_bytes,
+            &kernel,
+        )?),
         None => None,
     };
     let start = tables::Start {
@@ -136,6 +158,7 @@ fn complement(bytes: &[u8]) -> u8 {
 /// At the end of low memory, out of the way of a kernel that unpacks itself; its address and size.
 fn load_initramfs(
     file: &File,
+    loading: Loading,
     memory: &Memory,
     size_bytes: u64,
     kernel: &kernel::Loaded,
@@ -148,8 +171,13 @@ fn load_initramfs(
     let at = at
         .filter(|at| *at >= kernel.end)
         .ok_or(BootError::Memory { memory_mib })?;
-    memory
-        .load(file.as_fd(), 0, at, length)
-        .map_err(BootError::Initramfs)?;
+    // What is behind the file's end in its last page is zeroes, and nobody's.
+    let pages = length.next_multiple_of(PAGE_BYTES);
+    let is_shown = loading == Loading::Shown && memory.show(file.as_fd(), 0, at, pages).is_ok();
+    if !is_shown {
+        memory
+            .load(file.as_fd(), 0, at, length)
+            .map_err(BootError::Initramfs)?;
+    }
     Ok((at, length))
 }

@@ -8,8 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use gamut_plan::Level;
 use gamut_plan::cell::StartError;
-use gamut_plan::guest::{GuestMount, GuestNetwork, GuestSetup, ROOT_SERIAL};
-use gamut_plan::launch::{Endpoint, FilesPlan, LaunchPlan, LogPlan, NetworkPlan, RootPlan, Trace};
+use gamut_plan::guest::{GuestIpv6, GuestMount, GuestNetwork, GuestSetup, ROOT_SERIAL};
+use gamut_plan::launch::{
+    Endpoint, FilesPlan, LaunchPlan, LogPlan, NetworkPlan, Reach, RootPlan, Trace,
+};
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -69,6 +71,7 @@ pub fn translate(plan: &LaunchPlan) -> Result<Guest, StartError> {
     guest.root = root;
     guest.network = NetworkPlan::Host;
     guest.log = LogPlan::None;
+    guest.herald = None;
     guest.trace = Trace::Off;
     guest.files = FilesPlan {
         directory: Path::new(BASE).join("files"),
@@ -222,19 +225,30 @@ fn bind(spec: &mut Spec, exports: &mut Vec<Export>) -> Result<(), StartError> {
 fn network(plan: &NetworkPlan) -> Result<Option<GuestNetwork>, StartError> {
     match plan {
         NetworkPlan::None => Ok(None),
-        NetworkPlan::Bridge(endpoint) => Ok(Some(place(endpoint))),
+        NetworkPlan::Bridge(bridged) => Ok(bridged.way_out().map(place)),
+        NetworkPlan::Pasta(_) => Err(impossible("a network by pasta")),
         NetworkPlan::Host => Err(impossible("the host's network")),
+        NetworkPlan::Namespace(_) => Err(impossible("a network of the host")),
         NetworkPlan::Container(_) => Err(impossible("the network of another container")),
     }
 }
 
 fn place(endpoint: &Endpoint) -> GuestNetwork {
+    let leads_out = endpoint.reach == Reach::Outside;
     GuestNetwork {
         mac: endpoint.mac,
         mtu: endpoint.mtu,
         address4: endpoint.address4,
         subnet4: endpoint.subnet4,
-        ipv6: endpoint.address6.zip(endpoint.subnet6),
+        gateway4: endpoint.gateway4.filter(|_| leads_out),
+        ipv6: endpoint
+            .address6
+            .zip(endpoint.subnet6)
+            .map(|(address, subnet)| GuestIpv6 {
+                address,
+                subnet: (subnet, endpoint.prefix6),
+                gateway: endpoint.gateway6.filter(|_| leads_out),
+            }),
     }
 }
 
@@ -245,6 +259,7 @@ mod tests {
         Durability, Groups, Join, MachinePlan, Removal, SeccompPlan, Stdin, StopPlan, StreamsPlan,
         Terminal, UserPlan,
     };
+    use gamut_plan::request::RestartPolicy;
     use oci_spec::runtime::{LinuxBuilder, LinuxNamespaceBuilder, MountBuilder, SpecBuilder};
 
     fn plan(binds: &[(&str, &[&str])]) -> LaunchPlan {
@@ -294,18 +309,25 @@ mod tests {
                 terminal: Terminal::None,
             },
             log: LogPlan::None,
+            herald: None,
             stop: StopPlan {
                 signal: 15,
                 timeout_s: None,
             },
             removal: Removal::OnExit,
+            restart: RestartPolicy::No,
+            pod_to_end: None,
+            health: None,
             groups: Groups::Needed,
+            grouping: Default::default(),
+            secrets: Vec::new(),
             trace: Trace::On,
             machine: Some(MachinePlan {
                 discovery: Default::default(),
                 vcpus: 1,
                 memory_bytes: 1 << 28,
                 kernel: "/k".into(),
+                is_kernel_kept: true,
                 initramfs: "/i".into(),
                 images: vec![
                     vec!["/m".into(), "/1".into(), "/2".into()],

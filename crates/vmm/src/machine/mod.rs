@@ -29,7 +29,7 @@ use gamut_virtio::pmem::{Pmem, Stores};
 use kvm_ioctls::VcpuFd;
 use rustix::io::Errno;
 
-use crate::boot::{self, Boot, BootError, Discovery, Inventory};
+use crate::boot::{self, Boot, BootError, Discovery, Inventory, Loading};
 use crate::seccomp::Filter;
 use bus::{Bus, Shared};
 use keyboard::Keyboard;
@@ -266,7 +266,7 @@ impl Machine {
     /// # Errors
     /// What is wrong with the kernel, or that there is too little memory.
     pub fn load(&mut self, mut boot: Boot) -> Result<(), MachineError> {
-        boot.command_line = self.command_line(&boot.command_line, boot.discovery);
+        boot.command_line = self.command_line(&boot);
         let machine = Inventory {
             size_bytes: u64::from(self.size.memory_mib) << 20,
             vcpus: self.size.vcpus,
@@ -281,15 +281,23 @@ impl Machine {
 
     /// That there is no PCI, so that a kernel does not look for it; without ACPI the same of that, and each
     /// device as `virtio_mmio.device=SIZE@BASE:LINE`; before what is the first process's.
-    fn command_line(&self, line: &str, discovery: Discovery) -> String {
+    ///
+    /// An initial file system that is not the guest's own memory is not freed (kernel-parameters.txt): its
+    /// pages would be used for devices then.
+    fn command_line(&self, boot: &Boot) -> String {
+        let line = &boot.command_line;
         let (kernel, rest) = match line.find(" -- ") {
             Some(at) => line.split_at(at),
-            None => (line, ""),
+            None => (&**line, ""),
         };
-        if discovery == Discovery::Acpi {
-            return format!("{kernel} pci=off{rest}");
+        let keep = match boot.initramfs_loading {
+            Loading::Read => "",
+            Loading::Shown => " retain_initrd",
+        };
+        if boot.discovery == Discovery::Acpi {
+            return format!("{kernel} pci=off{keep}{rest}");
         }
-        let mut whole = format!("{kernel} acpi=off pci=off");
+        let mut whole = format!("{kernel} acpi=off pci=off{keep}");
         let lines = layout::DEVICE_LINES.iter().take(self.devices.len());
         for (line, index) in lines.zip(0..) {
             let base = layout::DEVICES + index * REGISTERS_BYTES;

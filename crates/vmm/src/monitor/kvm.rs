@@ -107,6 +107,8 @@ pub(super) fn build(
         initramfs: Some(parts.initramfs),
         command_line: config.command_line.clone(),
         discovery: config.discovery,
+        kernel_loading: config.kernel_loading,
+        initramfs_loading: config.initramfs_loading,
     })?;
     Ok(Built { machine, balloon })
 }

@@ -68,6 +68,8 @@ pub(super) fn start(
         initramfs: Some(parts.initramfs),
         command_line: config.command_line.clone(),
         discovery: config.discovery,
+        kernel_loading: config.kernel_loading,
+        initramfs_loading: config.initramfs_loading,
     })?)
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use gamut_container::oci::OciError;
 
 use super::{Context, Done, OciFailure, SUCCESS};
+use crate::processes;
 
 /// List the processes of a container
 #[derive(Debug, clap::Args)]
@@ -40,18 +41,9 @@ pub(super) fn run(args: &Args, context: &Context<'_>) -> Done {
     }
     let printed = ps.stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&printed.stdout);
-    let mut lines = text.lines();
-    let header = lines.next().unwrap_or_default();
-    let Some(column) = header.split_whitespace().position(|word| word == "PID") else {
-        return Err(OciFailure::Usage("ps shows no column PID"));
-    };
-    writeln!(out, "{header}")?;
-    for line in lines {
-        let pid = line.split_whitespace().nth(column);
-        let pid = pid.and_then(|word| word.parse::<i32>().ok());
-        if pid.is_some_and(|pid| pids.contains(&pid)) {
-            writeln!(out, "{line}")?;
-        }
+    match processes::of(&text, &pids) {
+        Some(lines) => out.write_all(lines.as_bytes())?,
+        None => return Err(OciFailure::Usage("ps shows no column PID")),
     }
     SUCCESS
 }

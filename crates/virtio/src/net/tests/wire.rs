@@ -101,9 +101,12 @@ fn the_hosts_network_answers() {
     }
     driver.kick(RECEIVE);
     let interior = Interior {
+        interface: CONTAINER_INTERFACE,
         ipv4: HOST,
         subnet4: Subnet4::new(Ipv4Addr::new(10, 77, 0, 0), 24).expect("a subnet"),
         ipv6: None,
+        gateway4: None,
+        gateway6: None,
     };
     inside
         .configure(netns.as_fd(), &interior)

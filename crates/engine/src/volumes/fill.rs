@@ -49,7 +49,7 @@ fn open_in_image(layers: &[PathBuf], target: &Path) -> Result<Option<OwnedFd>, E
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?,
-        several => gamut_container::layers_view(several, gamut_container::Marks::Trusted)?,
+        several => gamut_container::layers_view(several, gamut_container::Marks::ours())?,
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat2(
