@@ -68,13 +68,12 @@ impl Memory {
         let offset = libc::off_t::try_from(offset).map_err(|_| TransferError::Buffers)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = sharing | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let at = region.as_ptr().wrapping_add(start as usize).cast();
         // SAFETY: `start` and `length` are whole pages within the region (`pages_of_one_region`), which the map
         // owns, and unmaps as a whole at its end. No Rust reference points to guest memory, and what is there
         // afterwards can be read and written as before.
-        let mapped = unsafe {
-            let at = region.as_ptr().add(start as usize).cast();
-            libc::mmap(at, length as usize, access, flags, file.as_raw_fd(), offset)
-        };
+        let mapped =
+            unsafe { libc::mmap(at, length as usize, access, flags, file.as_raw_fd(), offset) };
         match mapped {
             libc::MAP_FAILED => Err(TransferError::Host(
                 Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO),
