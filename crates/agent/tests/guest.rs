@@ -18,7 +18,7 @@ use gamut_plan::level::Level;
 use gamut_sys::socket;
 use gamut_virtio::fs::{self, Fs};
 use gamut_virtio::vhost_user::server::Server;
-use gamut_vmm::boot::BootError;
+use gamut_vmm::boot::{BootError, Loading};
 use gamut_vmm::cell::{Export, Guest, Microvm, Monitor, Remote, Spawn};
 use gamut_vmm::qemu::Program;
 use gamut_vmm::wire::{Answer, Discovery, MAX_PACKET_BYTES, MachineConfig, Pages};
@@ -160,6 +160,8 @@ fn config() -> MachineConfig {
         pages: Pages::Base,
         discovery: Discovery::CommandLine,
         command_line: "console=ttyS0 reboot=t panic=-1 quiet".into(),
+        kernel_loading: Loading::Read,
+        initramfs_loading: Loading::Read,
         disks: Vec::new(),
         network: None,
         share: Some(SHARE_TAG.into()),
